@@ -1,0 +1,32 @@
+# Thin on purpose: what a target does is a command you can type yourself. `make` alone lists them.
+# ARGS goes to the program: make demo ARGS='--seconds 60 -o json'
+.PHONY: help setup demo test lint fmt bench docs
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 14
+
+setup: ## install what is missing outside cargo (through apt when allowed), or say what to install
+	@scripts/setup test
+
+demo: ## five nodes, three regions, a controller that learns: about two minutes
+	@scripts/setup build && cargo build -p isobar-cli --bin isobar
+	@cargo run -q -p isobar-cli --bin isobar -- demo $(ARGS)
+
+test: ## formatting and every test, with a throw-away PostgreSQL
+	@scripts/setup test && cargo fmt --all --check
+	scripts/with-postgres cargo test --workspace $(ARGS)
+
+lint: ## clippy, warnings are errors
+	@scripts/setup lint
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format every source file
+	cargo fmt --all
+
+bench: ## the figures of docs/src/performance.md, on this machine (release build)
+	@scripts/setup build
+	cargo run --release -p isobar-cli --bin isobar -- bench $(ARGS)
+
+docs: ## the book into docs/book (needs mdbook: cargo install mdbook)
+	@command -v mdbook >/dev/null || { echo 'install it first: cargo install mdbook --locked' >&2; exit 69; }
+	mdbook build docs

@@ -1,0 +1,510 @@
+//! Directives: what the controller may ask of nodes, and how nodes answer.
+//!
+//! ```text
+//! proposed → checked → approved → journaled → sent → accepted → step k → applied → verified
+//!     └→ rejected   └→ expired  └→ cancelled            └→ failed → compensating → undone
+//! ```
+
+use crate::{
+    ids::{DirectiveId, NodeId, PlanId, Region, ShardId, Term},
+    limits,
+    plan::Effect,
+    shard::Epoch,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One small operation on one shard. Each is idempotent and is checked by the node's own guards.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Cut the shard in two at a key strictly inside it.
+    Split {
+        /// First key of the new right-hand shard, printable form.
+        at_key: String,
+    },
+    /// Give a node a copy that does not vote, and wait until it has caught up.
+    AddLearner {
+        /// The node.
+        node: NodeId,
+    },
+    /// Make a caught-up learner a voter.
+    Promote {
+        /// The node.
+        node: NodeId,
+    },
+    /// Make another voter the leader.
+    TransferLeader {
+        /// The node.
+        node: NodeId,
+    },
+    /// Take a replica that does not lead out of the group; its data is deleted afterwards.
+    RemoveReplica {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+impl Step {
+    /// The node the step aims at, where it aims at one.
+    pub fn target(&self) -> Option<NodeId> {
+        match self {
+            Self::Split { .. } => None,
+            Self::AddLearner { node }
+            | Self::Promote { node }
+            | Self::TransferLeader { node }
+            | Self::RemoveReplica { node } => Some(*node),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Split { at_key } => write!(f, "split at {at_key}"),
+            Self::AddLearner { node } => write!(f, "add learner on {node}"),
+            Self::Promote { node } => write!(f, "promote {node}"),
+            Self::TransferLeader { node } => write!(f, "transfer leader to {node}"),
+            Self::RemoveReplica { node } => write!(f, "remove replica from {node}"),
+        }
+    }
+}
+
+/// What a directive is for; cheapest first. Repair and drain are not optimisations and come before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectiveKind {
+    /// Replace a lost replica.
+    Repair,
+    /// Empty a node.
+    Drain,
+    /// Move leadership.
+    TransferLeader,
+    /// Move a replica (and leadership with it, where that is the aim).
+    MoveReplica,
+    /// Cut a hot or large shard.
+    Split,
+}
+
+impl fmt::Display for DirectiveKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Repair => "repair",
+            Self::Drain => "drain",
+            Self::TransferLeader => "transfer_leader",
+            Self::MoveReplica => "move_replica",
+            Self::Split => "split",
+        })
+    }
+}
+
+/// Where a directive stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectiveState {
+    /// Planned.
+    Proposed,
+    /// Passed the plan's checks.
+    Checked,
+    /// Allowed to run, by policy or by a person.
+    Approved,
+    /// Durable in the journal. Nothing is sent before.
+    Journaled,
+    /// First step sent.
+    Sent,
+    /// A node accepted the running step.
+    Accepted,
+    /// Every step is done.
+    Applied,
+    /// Telemetry newer than the last step has been compared with the prediction.
+    Verified,
+    /// Refused by a check or a person.
+    Rejected,
+    /// Not started in time.
+    Expired,
+    /// Given up before it changed anything.
+    Cancelled,
+    /// A step failed; nothing could or needed to be undone.
+    Failed,
+    /// A step failed; earlier steps are being undone.
+    Compensating,
+    /// Earlier steps were undone.
+    Undone,
+}
+
+impl DirectiveState {
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Verified | Self::Rejected | Self::Expired | Self::Cancelled | Self::Failed | Self::Undone
+        )
+    }
+
+    /// Whether a node may be working on it, so that its shard is taken.
+    pub fn is_active(self) -> bool {
+        matches!(
+            self,
+            Self::Approved | Self::Journaled | Self::Sent | Self::Accepted | Self::Compensating
+        )
+    }
+
+    /// Whether the journal allows the change from `self` to `next`.
+    pub fn may_become(self, next: Self) -> bool {
+        use DirectiveState as S;
+        match self {
+            S::Proposed => matches!(next, S::Checked | S::Rejected | S::Expired | S::Cancelled),
+            S::Checked => matches!(next, S::Approved | S::Rejected | S::Expired | S::Cancelled),
+            S::Approved => matches!(next, S::Journaled | S::Expired | S::Cancelled),
+            S::Journaled => matches!(next, S::Sent | S::Expired | S::Cancelled),
+            S::Sent | S::Accepted => {
+                matches!(next, S::Sent | S::Accepted | S::Applied | S::Cancelled | S::Failed | S::Compensating)
+            }
+            S::Applied => matches!(next, S::Verified | S::Compensating),
+            S::Compensating => matches!(next, S::Compensating | S::Undone | S::Failed),
+            S::Verified => matches!(next, S::Compensating),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for DirectiveState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = serde_json::to_value(self).ok();
+        f.pad(text.as_ref().and_then(|t| t.as_str()).unwrap_or("unknown"))
+    }
+}
+
+/// What a directive may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Bytes that may be copied.
+    pub copy_bytes: u64,
+    /// How much the shard's p99 may rise meanwhile, milliseconds.
+    pub p99_rise_ms: f64,
+    /// Longest time without progress before it is aborted, milliseconds.
+    pub stall_ms: u64,
+}
+
+/// A small, checked, reversible change of one shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Directive {
+    /// Its id; zero until the journal gave it one.
+    pub id: DirectiveId,
+    /// The plan it belongs to.
+    pub plan_id: PlanId,
+    /// What it is for.
+    pub kind: DirectiveKind,
+    /// Term of the controller that issued it.
+    pub controller_term: Term,
+    /// The shard.
+    pub shard: ShardId,
+    /// The shard's table, for people.
+    pub table: String,
+    /// The epoch it was planned against.
+    pub expected_epoch: Epoch,
+    /// Version of the policy it was planned under.
+    pub policy_version: u64,
+    /// The forecaster behind it, or `baseline`.
+    pub model_version: String,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// What would reverse it, in order, from the state after the last step.
+    pub undo: Vec<Step>,
+    /// What it may cost.
+    pub budget: Budget,
+    /// Higher goes first.
+    pub priority: u8,
+    /// Not before, Unix milliseconds.
+    pub not_before_unix_ms: u64,
+    /// Not started after, Unix milliseconds.
+    pub expires_at_unix_ms: u64,
+    /// Why, in a sentence with figures.
+    pub reason: String,
+    /// What it is expected to change.
+    pub predicted: Effect,
+}
+
+/// One step on its way to a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepOrder {
+    /// The directive.
+    pub directive_id: DirectiveId,
+    /// Position of the step; undo steps go on counting.
+    pub step_index: u32,
+    /// Term of the sender.
+    pub controller_term: Term,
+    /// The cluster it is meant for.
+    pub cluster_id: String,
+    /// The shard.
+    pub shard: ShardId,
+    /// The epoch the shard must have now.
+    pub expected_epoch: Epoch,
+    /// What to do.
+    pub step: Step,
+    /// Not started after, Unix milliseconds.
+    pub expires_at_unix_ms: u64,
+    /// Why; written to the node's log.
+    pub reason: String,
+}
+
+impl StepOrder {
+    /// Checks everything that can be checked without the shard.
+    pub fn validate(&self) -> Result<(), Refusal> {
+        let malformed = |why: &str| Err(Refusal::Malformed { why: why.into() });
+        if self.directive_id.0 == 0 {
+            return malformed("directive id 0");
+        }
+        if self.step_index as usize >= 2 * limits::DIRECTIVE_STEPS_MAX {
+            return malformed("step index out of range");
+        }
+        if self.reason.len() > 4_096 {
+            return malformed("reason longer than 4096 bytes");
+        }
+        if self.step.target() == Some(NodeId(0)) {
+            return malformed("node id 0");
+        }
+        if let Step::Split { at_key } = &self.step {
+            match crate::wire::parse_key(at_key) {
+                Ok(key) if key.is_empty() || key.len() > limits::KEY_BYTES_MAX => {
+                    return malformed("split key empty or too long");
+                }
+                Ok(_) => {}
+                Err(why) => return malformed(&why),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a node does not do a step. Nothing was changed by a refused step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// The order cannot be read or contradicts itself.
+    #[error("malformed: {why}")]
+    Malformed {
+        /// What is wrong.
+        why: String,
+    },
+    /// It is for another cluster.
+    #[error("for another cluster")]
+    OtherCluster,
+    /// A controller with a higher term was seen.
+    #[error("controller term {sent} is fenced, {seen} was seen")]
+    StaleTerm {
+        /// The order's term.
+        sent: Term,
+        /// The highest seen.
+        seen: Term,
+    },
+    /// The shard has changed since.
+    #[error("the shard's epoch is {current}, not {expected}")]
+    EpochMoved {
+        /// The order's epoch.
+        expected: Epoch,
+        /// The shard's epoch.
+        current: Epoch,
+    },
+    /// Too late.
+    #[error("expired at {at_unix_ms} ms")]
+    Expired {
+        /// Its last moment.
+        at_unix_ms: u64,
+    },
+    /// This node holds no replica of the shard.
+    #[error("the shard is not here")]
+    ShardNotHere,
+    /// Another node leads the shard.
+    #[error("not the leader{}", leader.map(|n| format!(", {n} is")).unwrap_or_default())]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// Another directive works on the shard.
+    #[error("busy with {directive}")]
+    Busy {
+        /// Which.
+        directive: DirectiveId,
+    },
+    /// The table may not lie in the target's region.
+    #[error("{region} is not an allowed region of the table")]
+    RegionNotAllowed {
+        /// The region.
+        region: Region,
+    },
+    /// The target is unknown, dead or does not answer.
+    #[error("{node} cannot be used: {why}")]
+    TargetUnavailable {
+        /// The target.
+        node: NodeId,
+        /// Why.
+        why: String,
+    },
+    /// The target has no replica, or not of the role that the step needs.
+    #[error("{node} is not {needed}")]
+    WrongRole {
+        /// The target.
+        node: NodeId,
+        /// What it would have to be.
+        needed: String,
+    },
+    /// The target has not caught up.
+    #[error("{node} is {behind} log entries behind")]
+    TargetBehind {
+        /// The target.
+        node: NodeId,
+        /// How far.
+        behind: u64,
+    },
+    /// Too few voters, or too few live ones, would remain.
+    #[error("{remaining} voters would remain, the floor is {floor}")]
+    BelowFloor {
+        /// Voters that would remain.
+        remaining: u64,
+        /// The table's floor.
+        floor: u64,
+    },
+    /// More replicas than the table allows.
+    #[error("the table allows {max} replicas")]
+    TooManyReplicas {
+        /// The cap.
+        max: u64,
+    },
+    /// The replica leads; transfer leadership first.
+    #[error("{node} leads the shard")]
+    TargetLeads {
+        /// The target.
+        node: NodeId,
+    },
+    /// The split key is not strictly inside the shard.
+    #[error("the key is not strictly inside {range}")]
+    KeyOutside {
+        /// The shard's range.
+        range: String,
+    },
+    /// The target has too little free disk.
+    #[error("{node} has {free_bytes} bytes free, {needed_bytes} are needed")]
+    NoHeadroom {
+        /// The target.
+        node: NodeId,
+        /// Free bytes.
+        free_bytes: u64,
+        /// Needed bytes.
+        needed_bytes: u64,
+    },
+    /// The step was stopped on request.
+    #[error("aborted on request")]
+    Aborted,
+    /// It could not be done now; it may work later.
+    #[error("not now: {why}")]
+    NotNow {
+        /// Why.
+        why: String,
+    },
+    /// The shard's storage has failed on this node.
+    #[error("storage fault: {why}")]
+    StorageFault {
+        /// What failed.
+        why: String,
+    },
+}
+
+impl Refusal {
+    /// Whether sending the same order again (perhaps to another node) can succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::NotLeader { .. }
+                | Self::ShardNotHere
+                | Self::Busy { .. }
+                | Self::NotNow { .. }
+                | Self::TargetBehind { .. }
+        )
+    }
+}
+
+/// The result of a step; stored, so that a repeat gets the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// The directive.
+    pub directive_id: DirectiveId,
+    /// The step.
+    pub step_index: u32,
+    /// The shard's epoch after the step.
+    pub epoch_after: Epoch,
+    /// The shard a split made.
+    pub new_shard: Option<ShardId>,
+    /// Bytes that were copied.
+    pub copied_bytes: u64,
+    /// Whether the state asked for was already there.
+    pub already: bool,
+}
+
+/// What a node says while it carries out a step. The stream ends with `Done` or `Refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum StepEvent {
+    /// The guards passed; work has begun.
+    Accepted,
+    /// It advances; `done` rises until it reaches `total`.
+    Progress {
+        /// Log entries or bytes done.
+        done: u64,
+        /// Of how many; 0: unknown.
+        total: u64,
+    },
+    /// It is done.
+    Done(StepResult),
+    /// It was refused or has failed; nothing was changed by this step.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn order(step: Step) -> StepOrder {
+        StepOrder {
+            directive_id: DirectiveId(1),
+            step_index: 0,
+            controller_term: Term(1),
+            cluster_id: "c".into(),
+            shard: ShardId(1),
+            expected_epoch: Epoch::default(),
+            step,
+            expires_at_unix_ms: 1,
+            reason: "because".into(),
+        }
+    }
+
+    #[test]
+    fn final_states_stay() {
+        use DirectiveState as S;
+        for state in [S::Rejected, S::Expired, S::Cancelled, S::Failed, S::Undone] {
+            assert!(state.is_final() && !state.may_become(S::Sent));
+        }
+        assert!(S::Journaled.may_become(S::Sent) && !S::Proposed.may_become(S::Sent));
+        assert_eq!(S::Compensating.to_string(), "compensating");
+    }
+
+    #[test]
+    fn malformed_orders_are_refused() {
+        assert!(order(Step::Promote { node: NodeId(1) }).validate().is_ok());
+        assert!(order(Step::Promote { node: NodeId(0) }).validate().is_err());
+        assert!(order(Step::Split { at_key: String::new() }).validate().is_err());
+        assert!(order(Step::Split { at_key: "\\x0".into() }).validate().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_order_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = serde_json::from_slice::<StepOrder>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The vocabulary of Isobar: what crosses the wire and what an operator edits.
+//!
+//! Everything here is a plain value with pure functions. No I/O, no clock, no global state.
+
+pub mod directive;
+pub mod error;
+pub mod hlc;
+pub mod ids;
+pub mod invariant;
+pub mod limits;
+pub mod map;
+pub mod plan;
+pub mod policy;
+pub mod report;
+pub mod rtt;
+pub mod shard;
+pub mod table;
+mod wire;
+
+pub use error::{ApiError, ErrorCode};
+pub use hlc::{Hlc, Version};
+pub use ids::{DirectiveId, NodeId, PlanId, Region, ReplicaId, ShardId, TableId, Term};
+pub use shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardEntry};
+
+/// Generated protocol types and service stubs.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod proto {
+    tonic::include_proto!("isobar.v1");
+
+    /// The encoded file descriptor set, for gRPC reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/isobar.bin"));
+}

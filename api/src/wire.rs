@@ -1,0 +1,144 @@
+//! Conversions between the vocabulary and the generated messages, and the text form of keys.
+
+use crate::{
+    ids::{NodeId, ReplicaId, ShardId, TableId},
+    proto,
+    shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardEntry},
+    hlc::Version,
+};
+
+/// Shows a key: printable ASCII as it is, everything else as `\xNN`.
+pub(crate) fn show_key(key: &[u8]) -> String {
+    let mut text = String::with_capacity(key.len());
+    for &byte in key {
+        match byte {
+            b'\\' => text.push_str("\\\\"),
+            0x20..=0x7e => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text
+}
+
+/// Reads back what [`show_key`] wrote.
+pub(crate) fn parse_key(text: &str) -> Result<Vec<u8>, String> {
+    let mut key = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            key.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'\\') => key.push(b'\\'),
+            Some(b'x') => {
+                let digits = [bytes.next(), bytes.next()].map(|d| d.unwrap_or(b'?'));
+                let digits = std::str::from_utf8(&digits).map_err(|_| "bad \\x escape")?;
+                key.push(u8::from_str_radix(digits, 16).map_err(|_| format!("bad escape `\\x{digits}`"))?);
+            }
+            _ => return Err("a backslash stands before `x` and two digits, or another backslash".into()),
+        }
+    }
+    Ok(key)
+}
+
+/// serde form of a key: readable text in JSON.
+pub(crate) mod key_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(key: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::show_key(key))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        super::parse_key(&String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+
+impl From<Epoch> for proto::Epoch {
+    fn from(epoch: Epoch) -> Self {
+        Self { shape: epoch.shape, membership: epoch.membership }
+    }
+}
+impl From<proto::Epoch> for Epoch {
+    fn from(epoch: proto::Epoch) -> Self {
+        Self { shape: epoch.shape, membership: epoch.membership }
+    }
+}
+impl From<Version> for proto::RowVersion {
+    fn from(version: Version) -> Self {
+        Self { hlc: version.hlc, origin_node: version.origin.0 }
+    }
+}
+impl From<proto::RowVersion> for Version {
+    fn from(version: proto::RowVersion) -> Self {
+        Self { hlc: version.hlc, origin: NodeId(version.origin_node) }
+    }
+}
+impl From<&ShardEntry> for proto::ShardEntry {
+    fn from(entry: &ShardEntry) -> Self {
+        Self {
+            shard_id: entry.shard_id.0,
+            table_id: entry.table_id.0,
+            start: entry.range.start.clone().into(),
+            end: entry.range.end.clone().into(),
+            epoch: Some(entry.epoch.into()),
+            replicas: entry.replicas.iter().map(proto::Replica::from).collect(),
+            leader_node: entry.leader.map_or(0, |n| n.0),
+            term: entry.term,
+        }
+    }
+}
+impl From<&Replica> for proto::Replica {
+    fn from(replica: &Replica) -> Self {
+        let role = match replica.role {
+            ReplicaRole::Voter => proto::ReplicaRole::Voter,
+            ReplicaRole::Learner => proto::ReplicaRole::Learner,
+        };
+        Self { replica_id: replica.replica_id.0, node_id: replica.node_id.0, role: role.into() }
+    }
+}
+impl From<proto::ShardEntry> for ShardEntry {
+    fn from(entry: proto::ShardEntry) -> Self {
+        Self {
+            shard_id: ShardId(entry.shard_id),
+            table_id: TableId(entry.table_id),
+            range: KeyRange { start: entry.start.into(), end: entry.end.into() },
+            epoch: entry.epoch.unwrap_or_default().into(),
+            replicas: entry.replicas.into_iter().map(Replica::from).collect(),
+            leader: Some(NodeId(entry.leader_node)).filter(|n| n.0 != 0),
+            term: entry.term,
+        }
+    }
+}
+impl From<proto::Replica> for Replica {
+    fn from(replica: proto::Replica) -> Self {
+        let role = match replica.role() {
+            proto::ReplicaRole::Voter => ReplicaRole::Voter,
+            _ => ReplicaRole::Learner,
+        };
+        Self {
+            replica_id: ReplicaId(replica.replica_id),
+            node_id: NodeId(replica.node_id),
+            role,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_key_reads_back_from_its_text(key in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(parse_key(&show_key(&key)), Ok(key));
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_an_error(text in "\\PC{0,32}") {
+            let _ = parse_key(&text);
+        }
+    }
+}
