@@ -1,0 +1,37 @@
+//! Real input for Isobar: access traces, round-trip tables, request rates, populations and YCSB workloads.
+//!
+//! Readers take plain or zstandard files, recognise the format from the content, stream where files are large, and
+//! answer bad input with an [`Error`] that names file and line. A few small facts are embedded, so that a fresh clone
+//! runs without any download: [`recorded_trace`], [`builtin_rtt`], [`builtin_audience`].
+//!
+//! [`geo`] is the reader model of the demo: which region reads a key now. [`Catalog`] and [`fetch`] get public sets by
+//! pinned address and SHA-256.
+
+mod arrivals;
+mod audience;
+mod catalog;
+mod csv;
+mod error;
+mod fetch;
+pub mod geo;
+mod places;
+mod population;
+mod rates;
+mod rtt;
+mod source;
+mod trace;
+pub mod ycsb;
+mod zipf;
+
+pub use arrivals::Arrivals;
+pub use audience::{Audience, audience_from, builtin_audience};
+pub use catalog::{Catalog, Entry, RemoteFile};
+pub use error::{Error, Result};
+pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
+pub use places::{Place, place_of, standard_utc_offset_min};
+pub use population::{City, Country, read_cities, read_countries};
+pub use rates::{RequestRates, read_rates};
+pub use rtt::{builtin_rtt, read_rtt, read_rtt_window};
+pub use trace::{
+    Access, Op, Trace, TraceFormat, TraceReader, lru_hit_ratio, read_trace, recorded_trace,
+};

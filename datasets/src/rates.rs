@@ -1,0 +1,67 @@
+//! Requests per second over days.
+
+use crate::error::{Error, Result};
+use crate::source::Lines;
+use std::path::Path;
+
+/// About 11 years of seconds is 350 million; files here have days. 20 million is 231 days.
+const MAX_SECONDS: usize = 20_000_000;
+
+/// How many requests arrived in each second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRates {
+    /// The file's name without folder and endings.
+    pub name: String,
+    /// One number per second, from the first.
+    pub per_second: Vec<u32>,
+}
+
+/// Reads a file of one integer per line, each the requests of one second.
+pub fn read_rates(path: &Path) -> Result<RequestRates> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.split('.').next().unwrap_or_default().to_owned();
+    read(name, Lines::open(path)?)
+}
+
+fn read(name: String, mut lines: Lines) -> Result<RequestRates> {
+    let mut per_second = Vec::new();
+    while let Some(line) = lines.next_line()? {
+        let text = line.trim();
+        if text.is_empty() {
+            continue;
+        }
+        let Ok(rate) = text.parse() else {
+            let what = format!("`{text}` is not a number of requests");
+            return Err(lines.bad(what));
+        };
+        if per_second.len() == MAX_SECONDS {
+            return Err(lines.bad(format!("more than {MAX_SECONDS} seconds")));
+        }
+        per_second.push(rate);
+    }
+    if per_second.iter().all(|&rate| rate == 0) {
+        return Err(Error::file(lines.file(), "has no request"));
+    }
+    Ok(RequestRates { name, per_second })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(text: &'static str) -> Result<RequestRates> {
+        read("t".into(), Lines::of_bytes("t.txt", text.as_bytes())?)
+    }
+
+    #[test]
+    fn integers_only() {
+        assert_eq!(rates("1\n0\n52\n").expect("legal").per_second, [1, 0, 52]);
+        assert!(matches!(rates("1\n-2\n"), Err(Error::Line { line: 2, .. })));
+        assert!(matches!(
+            rates("1\n2.5\n"),
+            Err(Error::Line { line: 2, .. })
+        ));
+        assert!(matches!(rates("0\n0\n"), Err(Error::File { .. })));
+        assert!(matches!(rates(""), Err(Error::File { .. })));
+    }
+}
