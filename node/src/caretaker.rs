@@ -1,0 +1,109 @@
+//! What a node does for its replicas without being asked: publishes what it leads, notices replicas that were
+//! removed while it was away, forgets silent clients.
+
+use crate::{
+    gossip::{Gossip, ShardHints},
+    kv::now_unix_ms,
+    registry::Registry,
+    replica::Replica,
+    shard::Command,
+};
+use isobar_api::{NodeId, ReplicaId, ShardId, limits};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+const LOOK_FOR_REMOVED_EVERY: Duration = Duration::from_secs(3);
+/// A replica without a leader for this long asks whether it is still a member.
+const LEADERLESS_FOR: Duration = Duration::from_secs(10);
+const EXPIRE_SESSIONS_EVERY: Duration = Duration::from_secs(600);
+
+/// The tasks.
+pub(crate) struct Caretaker {
+    pub(crate) registry: Registry,
+    pub(crate) gossip: Gossip,
+    pub(crate) hints: ShardHints,
+}
+
+impl Caretaker {
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut publish = tokio::time::interval(PUBLISH_EVERY);
+        let mut look = tokio::time::interval(LOOK_FOR_REMOVED_EVERY);
+        let mut expire = tokio::time::interval(EXPIRE_SESSIONS_EVERY);
+        expire.tick().await;
+        let mut leaderless = BTreeMap::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = publish.tick() => self.publish(),
+                _ = look.tick() => self.retire_removed(&mut leaderless).await,
+                _ = expire.tick() => self.expire_sessions().await,
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let own = self.registry.transport().members().own().node_id;
+        let entries = self.registry.all().iter().filter_map(|r| r.entry()).collect::<Vec<_>>();
+        for entry in &entries {
+            self.hints.merge(entry.clone());
+        }
+        let led = entries.into_iter().filter(|e| e.leader == Some(own));
+        self.gossip.set_led(led);
+    }
+
+    /// A replica that hears of no leader, while gossip knows a newer membership without it, asks that leader.
+    async fn retire_removed(&self, leaderless: &mut BTreeMap<ShardId, Instant>) {
+        let mut suspects: Vec<(ShardId, ReplicaId, NodeId)> = Vec::new();
+        for replica in self.registry.all() {
+            if replica.leader_node().is_some() && self.is_member(&replica) {
+                leaderless.remove(&replica.shard_id);
+                continue;
+            }
+            let since = *leaderless.entry(replica.shard_id).or_insert_with(Instant::now);
+            if since.elapsed() < LEADERLESS_FOR {
+                continue;
+            }
+            if let Some(leader) = self.newer_leader_without(replica.shard_id, replica.replica_id) {
+                suspects.push((replica.shard_id, replica.replica_id, leader));
+            }
+        }
+        for (shard, faulted) in self.registry.faulted() {
+            if let Some(leader) = self.newer_leader_without(shard, faulted.local.replica_id) {
+                suspects.push((shard, faulted.local.replica_id, leader));
+            }
+        }
+        for (shard, replica, leader) in suspects {
+            if let Err(error) = self.registry.retire_if_removed(shard, replica, leader).await {
+                tracing::debug!(%shard, %error, "not clear whether this replica was removed");
+            }
+        }
+    }
+
+    fn is_member(&self, replica: &Replica) -> bool {
+        replica.state.replicas().iter().any(|m| m.replica_id == replica.replica_id)
+    }
+
+    fn newer_leader_without(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
+        let entry = self.hints.get(shard)?;
+        let listed = entry.replicas.iter().any(|m| m.replica_id == replica);
+        let own = self.registry.transport().members().own().node_id;
+        entry.leader.filter(|leader| !listed && *leader != own)
+    }
+
+    async fn expire_sessions(&self) {
+        let before_hlc = now_unix_ms().saturating_sub(limits::SESSION_TTL_MS) << 16;
+        for replica in self.registry.all() {
+            if replica.is_leader() {
+                let replica: Arc<Replica> = replica;
+                if let Err(error) = replica.propose(Command::ExpireSessions { before_hlc }).await {
+                    tracing::debug!(shard = %replica.shard_id, %error, "sessions not expired");
+                }
+            }
+        }
+    }
+}

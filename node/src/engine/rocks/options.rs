@@ -1,0 +1,114 @@
+//! Settings of RocksDB: bounded memory, checksums always on.
+
+use super::super::Space;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
+    Options, ReadOptions,
+};
+
+/// Limits of one RocksDB instance. The defaults fit five nodes, each with two instances, on one laptop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RocksConfig {
+    /// Size of one write buffer.
+    pub write_buffer_bytes: usize,
+    /// Size of all write buffers of the instance together.
+    pub write_buffers_total_bytes: usize,
+    /// Write-ahead log kept at most, before the buffers that hold it back are written out.
+    pub wal_total_bytes: u64,
+    /// Table files kept open at most.
+    pub open_files: u16,
+    /// Flushes and compactions running at once.
+    pub background_jobs: u16,
+}
+
+impl Default for RocksConfig {
+    fn default() -> Self {
+        Self {
+            write_buffer_bytes: 16 << 20,
+            write_buffers_total_bytes: 32 << 20,
+            wal_total_bytes: 64 << 20,
+            open_files: 256,
+            background_jobs: 2,
+        }
+    }
+}
+
+/// A cache of table blocks, shared by the instances of a node.
+#[derive(Clone)]
+pub struct BlockCache(Cache);
+
+impl BlockCache {
+    /// What a node uses unless told otherwise.
+    pub const DEFAULT_SIZE_BYTES: usize = 64 << 20;
+
+    /// A cache of this size. It fills as blocks are read.
+    pub fn new(size_bytes: usize) -> Self {
+        Self(Cache::new_lru_cache(size_bytes))
+    }
+}
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_SIZE_BYTES)
+    }
+}
+
+pub(super) fn database(config: &RocksConfig, recovery: DBRecoveryMode) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(recovery);
+    // A write only fills a buffer in memory; `sync` writes and fsyncs it, for many groups at once.
+    options.set_manual_wal_flush(true);
+    options.set_max_total_wal_size(config.wal_total_bytes);
+    options.set_db_write_buffer_size(config.write_buffers_total_bytes);
+    options.set_max_open_files(i32::from(config.open_files.max(16)));
+    options.set_max_background_jobs(i32::from(config.background_jobs.max(2)));
+    options.set_bytes_per_sync(1 << 20);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(4 << 20);
+    options.set_log_level(LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+pub(super) fn families(config: &RocksConfig, cache: &BlockCache) -> Vec<ColumnFamilyDescriptor> {
+    // RocksDB insists on a family named `default`; nothing is kept there.
+    let names = Space::ALL
+        .into_iter()
+        .map(|space| (space.name(), Some(space)))
+        .chain([("default", None)]);
+    names
+        .map(|(name, space)| ColumnFamilyDescriptor::new(name, family(space, config, cache)))
+        .collect()
+}
+
+fn family(space: Option<Space>, config: &RocksConfig, cache: &BlockCache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&cache.0);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    if matches!(space, Some(Space::Data | Space::Sessions)) {
+        table.set_bloom_filter(10.0, false);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(config.write_buffer_bytes);
+    options.set_max_write_buffer_number(3);
+    // Log records are mostly gone before they reach a table file: packing them is wasted work.
+    let packing = if space == Some(Space::Log) {
+        DBCompressionType::None
+    } else {
+        DBCompressionType::Lz4
+    };
+    options.set_compression_type(packing);
+    options
+}
+
+pub(super) fn reading() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}

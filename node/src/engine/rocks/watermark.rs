@@ -1,0 +1,108 @@
+//! The last sequence number known to be durable, beside the database it belongs to.
+//!
+//! RocksDB cannot tell a torn tail (fine: nobody was told it is durable) from an acknowledged record whose *length* was
+//! damaged (not fine): both look like the end of the log. So after each fsync we note how far it reached. The note is
+//! not synced itself: it costs a few microseconds, survives the death of the process, and after a power cut it can only
+//! be older than the truth, never newer, so it gives no false alarm.
+
+use super::super::EngineError;
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Mutex,
+};
+
+const FILE: &str = "DURABLE";
+const SIZE_BYTES: usize = 12;
+
+/// The open note. Its number only grows.
+pub(super) struct Watermark {
+    file: File,
+    noted: Mutex<u64>,
+}
+
+impl Watermark {
+    /// The number noted in `dir`; none if there is no note or it is damaged.
+    pub(super) fn read(dir: &Path) -> Option<u64> {
+        let bytes: [u8; SIZE_BYTES] = std::fs::read(dir.join(FILE)).ok()?.try_into().ok()?;
+        let (number, sum) = bytes.split_at(8);
+        let number = u64::from_be_bytes(number.try_into().expect("8 of 12 bytes"));
+        (sum == &encode(number)[8..]).then_some(number)
+    }
+
+    /// Opens or makes the note of `dir`, keeping what it says.
+    pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
+        let path = dir.join(FILE);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| EngineError::from_file(format!("open {}", path.display()), error))?;
+        Ok(Self {
+            file,
+            noted: Mutex::new(Self::read(dir).unwrap_or(0)),
+        })
+    }
+
+    /// Notes that everything up to `number` is durable. Call it only after the fsync that made it so.
+    pub(super) fn advance(&self, number: u64) -> Result<(), EngineError> {
+        let mut noted = self
+            .noted
+            .lock()
+            .expect("no code panics while it holds this lock");
+        if number > *noted {
+            self.file
+                .write_all_at(&encode(number), 0)
+                .map_err(|error| EngineError::from_file(format!("write the note {FILE}"), error))?;
+            *noted = number;
+        }
+        Ok(())
+    }
+
+    /// Makes the note itself durable; for a clean close.
+    pub(super) fn persist(&self) {
+        // A lost note only weakens a check, and a closing engine has nobody to tell.
+        let _ = self.file.sync_all();
+    }
+}
+
+fn encode(number: u64) -> [u8; SIZE_BYTES] {
+    let mut bytes = [0; SIZE_BYTES];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    let sum = blake3::hash(&bytes[..8]);
+    bytes[8..].copy_from_slice(&sum.as_bytes()[..4]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grows_and_survives() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Watermark::read(dir.path()), None);
+        let mark = Watermark::open(dir.path()).unwrap();
+        mark.advance(7).unwrap();
+        mark.advance(3).unwrap();
+        drop(mark);
+        assert_eq!(Watermark::read(dir.path()), Some(7));
+        Watermark::open(dir.path()).unwrap().advance(8).unwrap();
+        assert_eq!(Watermark::read(dir.path()), Some(8));
+    }
+
+    #[test]
+    fn damage_reads_as_no_note() {
+        let dir = tempfile::tempdir().unwrap();
+        Watermark::open(dir.path()).unwrap().advance(7).unwrap();
+        let path = dir.path().join(FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Watermark::read(dir.path()), None);
+        std::fs::write(&path, &bytes[..5]).unwrap();
+        assert_eq!(Watermark::read(dir.path()), None);
+    }
+}

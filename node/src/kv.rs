@@ -1,0 +1,380 @@
+//! Reads and writes of clients: checks, routing to the replica, freshness, acknowledgement.
+
+use crate::{
+    engine::{Scan, Space},
+    registry::Registry,
+    replica::{ReadFreshness, Replica},
+    shard::{Command, CommandResult, Mutation, WriteCommand, WriteOutcome, keys},
+};
+use futures::future::join_all;
+use isobar_api::{
+    ApiError, ErrorCode, Hlc, NodeId, Region, ShardDescriptor, ShardId, Version, limits,
+    proto::{
+        GetOp, GetResult, KvItem, KvRequest, KvResponse, KvResult, ReadLevel, ReadOptions, Row,
+        ScanOp, ScanResult, WriteOp, WriteResult, kv_item::Op, kv_result,
+    },
+    table::AckLevel,
+};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Serves rows. Cheap to clone.
+#[derive(Clone)]
+pub struct KvService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: NodeId,
+    registry: Registry,
+    clock: Mutex<Hlc>,
+    requests_max: usize,
+    in_flight: AtomicUsize,
+    requests: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Counts a request as long as it is worked on.
+struct InFlight<'a>(&'a AtomicUsize);
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl KvService {
+    /// A service over the node's replicas.
+    pub fn new(node: NodeId, registry: Registry, requests_max: usize) -> Self {
+        let inner = Inner {
+            node,
+            registry,
+            clock: Mutex::default(),
+            requests_max,
+            in_flight: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Items being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.inner.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Items answered and items refused for overload since start.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.inner.requests.load(Ordering::Relaxed), self.inner.refused.load(Ordering::Relaxed))
+    }
+
+    /// Executes the items of a request; one result per item, in order.
+    pub async fn execute(&self, request: KvRequest) -> Result<KvResponse, ApiError> {
+        if request.items.len() > limits::REQUEST_ITEMS_MAX {
+            let message = format!("{} items in one request", request.items.len());
+            return Err(ApiError::new(ErrorCode::BatchSize, message));
+        }
+        let region = match request.client_region.as_str() {
+            "" => None,
+            name => Some(Region::new(name).map_err(|why| invalid(why.to_string()))?),
+        };
+        let deadline = match request.deadline_ms {
+            0 => Duration::from_secs(10),
+            ms => Duration::from_millis(ms.min(limits::DEADLINE_MS_MAX)),
+        };
+        let items = request.items.into_iter().map(|item| self.item(item, region.as_ref(), deadline));
+        let results = join_all(items).await;
+        let results = results
+            .into_iter()
+            .map(|result| {
+                let result = result.unwrap_or_else(|error| kv_result::Result::Error(error.into()));
+                KvResult { result: Some(result) }
+            })
+            .collect();
+        Ok(KvResponse { results })
+    }
+
+    async fn item(
+        &self,
+        item: KvItem,
+        region: Option<&Region>,
+        deadline: Duration,
+    ) -> Result<kv_result::Result, ApiError> {
+        let busy = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
+        let _guard = InFlight(&self.inner.in_flight);
+        if busy >= self.inner.requests_max {
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+            let message = format!("{busy} requests are being worked on");
+            return Err(ApiError::new(ErrorCode::Overloaded, message).retry_after_ms(20));
+        }
+        let shard = ShardId(item.shard_id);
+        let shape = item.epoch.unwrap_or_default().shape;
+        let Some(op) = item.op else { return Err(invalid("an item without an operation")) };
+        let replica = self.inner.registry.get(shard).ok_or_else(|| {
+            ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
+        })?;
+        let began = Instant::now();
+        let work = async {
+            match op {
+                Op::Get(get) => self.get(&replica, shape, get, region).await,
+                Op::Scan(scan) => self.scan(&replica, shape, scan, region).await,
+                Op::Write(write) => self.write(&replica, shape, write, region).await,
+            }
+        };
+        let result = tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
+            let waited = format!("no result within {} ms", began.elapsed().as_millis());
+            Err(replica.error(ErrorCode::DeadlineExceeded, waited))
+        });
+        self.inner.requests.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    async fn get(
+        &self,
+        replica: &Arc<Replica>,
+        shape: u64,
+        op: GetOp,
+        region: Option<&Region>,
+    ) -> Result<kv_result::Result, ApiError> {
+        let began = Instant::now();
+        if op.keys.is_empty() || op.keys.len() > limits::GET_KEYS_MAX {
+            return Err(invalid(format!("{} keys in one get", op.keys.len())));
+        }
+        for key in &op.keys {
+            check_key(key)?;
+        }
+        replica.read_barrier(freshness(op.read)?).await?;
+        let descriptor = routed(replica, shape)?;
+        let mut rows = Vec::with_capacity(op.keys.len());
+        for key in op.keys {
+            inside(replica, &descriptor, &key)?;
+            let row = replica.get(&descriptor, &key)?;
+            rows.push(match row {
+                Some(row) => wire_row(key.to_vec(), row),
+                None => Row { key, ..Row::default() },
+            });
+        }
+        let micros = elapsed_micros(began);
+        replica.meter.record_read(&rows[0].key, region, rows.len() as u64, micros);
+        for row in &rows[1..] {
+            replica.meter.note_key(&row.key);
+        }
+        Ok(kv_result::Result::Get(GetResult { rows }))
+    }
+
+    async fn scan(
+        &self,
+        replica: &Arc<Replica>,
+        shape: u64,
+        op: ScanOp,
+        region: Option<&Region>,
+    ) -> Result<kv_result::Result, ApiError> {
+        let began = Instant::now();
+        replica.read_barrier(freshness(op.read)?).await?;
+        let descriptor = routed(replica, shape)?;
+        let range = &descriptor.range;
+        let start = op.start.to_vec().max(range.start.clone());
+        let end = match (op.end.is_empty(), range.end.is_empty()) {
+            (true, _) => range.end.clone(),
+            (false, true) => op.end.to_vec(),
+            (false, false) => op.end.to_vec().min(range.end.clone()),
+        };
+        if !range.contains(&start) && start != range.start {
+            return Err(stale(replica, "the scan begins outside the shard"));
+        }
+        let wanted = isobar_api::KeyRange { start: start.clone(), end };
+        let (from, to) = keys::rows(descriptor.table_id, &wanted);
+        let limit = op.limit.clamp(1, limits::SCAN_ROWS_MAX) as usize;
+        let scan = Scan::range(from, Some(to)).limit_rows(limit).limit_bytes(limits::SCAN_BYTES_MAX);
+        let page = replica.engine.scan(Space::Data, &scan).map_err(|e| replica.engine_error(e))?;
+        let mut rows = Vec::with_capacity(page.rows.len());
+        for (key, stored) in &page.rows {
+            rows.push(wire_row(keys::user_key(key).to_vec(), replica.row(stored)?));
+        }
+        let resume_key = rows.last().filter(|_| page.more).map(|row| {
+            [row.key.as_ref(), &[0]].concat().into()
+        });
+        replica.meter.record_scan(&start, region, elapsed_micros(began));
+        Ok(kv_result::Result::Scan(ScanResult { rows, resume_key }))
+    }
+
+    async fn write(
+        &self,
+        replica: &Arc<Replica>,
+        shape: u64,
+        op: WriteOp,
+        region: Option<&Region>,
+    ) -> Result<kv_result::Result, ApiError> {
+        let began = Instant::now();
+        let descriptor = routed(replica, shape)?;
+        let command = self.command(replica, &descriptor, op)?;
+        let first_key = command.mutations[0].key.clone();
+        let count = command.mutations.len() as u64;
+        let outcome = propose_write(replica, descriptor.rule.ack, command).await?;
+        replica.meter.record_write(&first_key, region, count, elapsed_micros(began));
+        let written = |applied, version: Option<Version>, current: Vec<Version>, repeated| {
+            kv_result::Result::Write(WriteResult {
+                applied,
+                version: version.map(Into::into),
+                current: current.into_iter().map(Into::into).collect(),
+                repeated_request: repeated,
+            })
+        };
+        match outcome {
+            WriteOutcome::Applied { version, repeated } => {
+                Ok(written(true, Some(version), Vec::new(), repeated))
+            }
+            WriteOutcome::Conflict { current, repeated } => {
+                Ok(written(false, None, current, repeated))
+            }
+            WriteOutcome::OutsideRange => Err(stale(replica, "a key is outside the shard now")),
+            WriteOutcome::SequenceExpired => {
+                Err(replica.error(ErrorCode::SequenceExpired, "the sequence was acknowledged before"))
+            }
+        }
+    }
+
+    fn command(
+        &self,
+        replica: &Replica,
+        descriptor: &ShardDescriptor,
+        op: WriteOp,
+    ) -> Result<WriteCommand, ApiError> {
+        let client_id = op.client_id.as_ref().try_into();
+        let client_id = client_id.map_err(|_| invalid("a client id has 16 bytes"))?;
+        if op.sequence == 0 {
+            return Err(invalid("sequences count from 1"));
+        }
+        let open = op.sequence.saturating_sub(op.first_unacknowledged);
+        if op.first_unacknowledged > op.sequence || open > limits::CLIENT_WINDOW_MAX {
+            return Err(invalid(format!("{open} unacknowledged requests of one client")));
+        }
+        let mutations = check_mutations(op.mutations)?;
+        for mutation in &mutations {
+            inside(replica, descriptor, &mutation.key)?;
+        }
+        let hlc = {
+            let mut clock = self.inner.clock.lock().expect("no holder of this lock panics");
+            clock.observe(replica.state.last_hlc());
+            clock.tick(now_unix_ms())
+        };
+        Ok(WriteCommand {
+            client_id,
+            sequence: op.sequence,
+            first_unacknowledged: op.first_unacknowledged,
+            hlc,
+            origin: self.inner.node.0,
+            mutations,
+        })
+    }
+}
+
+async fn propose_write(
+    replica: &Replica,
+    ack: AckLevel,
+    command: WriteCommand,
+) -> Result<WriteOutcome, ApiError> {
+    let conditional = command.mutations.iter().any(|m| m.expected.is_some());
+    if ack == AckLevel::Leader && !conditional {
+        let version = Version { hlc: command.hlc, origin: NodeId(command.origin) };
+        replica.propose_leader_only(Command::Write(command)).await?;
+        return Ok(WriteOutcome::Applied { version, repeated: false });
+    }
+    let (log_id, result) = replica.propose(Command::Write(command)).await?;
+    replica.await_ack(ack, log_id).await?;
+    match result {
+        CommandResult::Write(outcome) => Ok(outcome),
+        other => Err(replica.error(ErrorCode::Internal, format!("a write was answered by {other}"))),
+    }
+}
+
+fn check_mutations(mutations: Vec<isobar_api::proto::Mutation>) -> Result<Vec<Mutation>, ApiError> {
+    if mutations.is_empty() {
+        return Err(invalid("a write without mutations"));
+    }
+    if mutations.len() > limits::BATCH_MUTATIONS_MAX {
+        let message = format!("{} mutations in one batch", mutations.len());
+        return Err(ApiError::new(ErrorCode::BatchSize, message));
+    }
+    let mut bytes = 0;
+    let mut checked = Vec::with_capacity(mutations.len());
+    for mutation in mutations {
+        check_key(&mutation.key)?;
+        let value_bytes = mutation.value.as_ref().map_or(0, |v| v.len());
+        if value_bytes > limits::VALUE_BYTES_MAX {
+            let message = format!("a value of {value_bytes} bytes");
+            return Err(ApiError::new(ErrorCode::ValueSize, message));
+        }
+        bytes += mutation.key.len() + value_bytes;
+        checked.push(Mutation {
+            key: mutation.key.to_vec(),
+            value: mutation.value.map(|v| v.to_vec()),
+            expected: mutation.expected.map(Into::into),
+            schema_version: mutation.schema_version,
+        });
+    }
+    if bytes > limits::BATCH_BYTES_MAX {
+        return Err(ApiError::new(ErrorCode::BatchSize, format!("a batch of {bytes} bytes")));
+    }
+    Ok(checked)
+}
+
+fn check_key(key: &[u8]) -> Result<(), ApiError> {
+    if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
+        return Err(ApiError::new(ErrorCode::KeySize, format!("a key of {} bytes", key.len())));
+    }
+    Ok(())
+}
+
+/// The descriptor, if the request was routed with its shape.
+fn routed(replica: &Replica, shape: u64) -> Result<Arc<ShardDescriptor>, ApiError> {
+    let descriptor = replica.descriptor()?;
+    if descriptor.shape == shape {
+        return Ok(descriptor);
+    }
+    Err(stale(replica, &format!("the shard has shape {}, the request {shape}", descriptor.shape)))
+}
+
+fn inside(replica: &Replica, descriptor: &ShardDescriptor, key: &[u8]) -> Result<(), ApiError> {
+    if descriptor.range.contains(key) { Ok(()) } else { Err(stale(replica, "a key is outside the shard")) }
+}
+
+fn stale(replica: &Replica, why: &str) -> ApiError {
+    replica.error(ErrorCode::StaleEpoch, why)
+}
+
+fn freshness(read: Option<ReadOptions>) -> Result<ReadFreshness, ApiError> {
+    let read = read.unwrap_or_default();
+    match ReadLevel::try_from(read.level) {
+        Ok(ReadLevel::Unspecified | ReadLevel::Linearizable) => Ok(ReadFreshness::Linearizable),
+        Ok(ReadLevel::Bounded) => Ok(ReadFreshness::Bounded(Duration::from_millis(read.staleness_ms))),
+        Ok(ReadLevel::Local) => Ok(ReadFreshness::Local),
+        Err(_) => Err(invalid(format!("read level {} is unknown", read.level))),
+    }
+}
+
+fn wire_row(key: Vec<u8>, row: crate::shard::row::Row) -> Row {
+    Row {
+        key: key.into(),
+        value: Some(row.value.into()),
+        version: Some(row.version.into()),
+        schema_version: row.schema_version,
+    }
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, message)
+}
+
+fn elapsed_micros(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock, Unix milliseconds.
+pub(crate) fn now_unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}

@@ -1,0 +1,23 @@
+//! The storage node: stores, replicates, gossips, reports and carries out directives. It decides nothing about placement.
+
+mod api;
+mod caretaker;
+pub mod catalog;
+pub mod config;
+pub mod consensus;
+pub mod directive;
+pub mod engine;
+pub mod gossip;
+pub mod identity;
+pub mod kv;
+pub mod members;
+mod metrics;
+pub mod registry;
+pub mod replica;
+pub mod report;
+pub mod service;
+pub mod shard;
+pub mod transport;
+
+pub use config::NodeConfig;
+pub use service::NodeService;

@@ -1,0 +1,436 @@
+//! The replicas this node holds: opening, creating, starting after a split, retiring.
+
+use crate::{
+    config::RaftTiming,
+    consensus::raft::{
+        log_store::RaftLogStore,
+        network::{GroupNetworks, OnUnknownReplica},
+        shared_log::SharedLog,
+        types::{Raft, TypeConfig, decode},
+    },
+    engine::{Engine, EngineError, Scan, Space, WriteBatch},
+    replica::{Replica, error_chain},
+    shard::{LocalReplica, Seed, ShardEvent, ShardStateMachine, keys},
+    transport::Transport,
+};
+use isobar_api::{
+    ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardId, TableId,
+    proto::ReadIndexRequest,
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock, RwLock},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// A replica that could not be opened; others go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Faulted {
+    /// What is known of it.
+    pub local: LocalReplica,
+    /// Why.
+    pub error: ApiError,
+}
+
+/// All replicas of the node. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: NodeId,
+    state: Arc<dyn Engine>,
+    log: SharedLog,
+    transport: Transport,
+    timing: RaftTiming,
+    data_dir: PathBuf,
+    cluster_id: OnceLock<String>,
+    events: mpsc::UnboundedSender<ShardEvent>,
+    replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
+    faulted: RwLock<BTreeMap<ShardId, Faulted>>,
+    /// Creating and retiring replicas of overlapping ranges must not interleave.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// An empty registry; [`Self::open_all`] fills it from disk.
+    pub fn new(
+        node: NodeId,
+        state: Arc<dyn Engine>,
+        log: SharedLog,
+        transport: Transport,
+        timing: RaftTiming,
+        data_dir: PathBuf,
+    ) -> Self {
+        let (events, mut receiver) = mpsc::unbounded_channel();
+        let inner = Inner {
+            node,
+            state,
+            log,
+            transport,
+            timing,
+            data_dir,
+            cluster_id: OnceLock::new(),
+            events,
+            replicas: RwLock::default(),
+            faulted: RwLock::default(),
+            changing: tokio::sync::Mutex::new(()),
+        };
+        let registry = Self { inner: Arc::new(inner) };
+        let weak = Arc::downgrade(&registry.inner);
+        tokio::spawn(async move {
+            while let Some(ShardEvent::SplitApplied { parent, child }) = receiver.recv().await {
+                let Some(inner) = weak.upgrade() else { return };
+                Self { inner }.start_child(parent, child).await;
+            }
+        });
+        registry
+    }
+
+    /// Opens every replica that the state engine lists. What cannot be opened is kept aside.
+    pub async fn open_all(&self) -> Result<(), EngineError> {
+        let (start, end) = keys::node::replicas();
+        let mut scan = Some(Scan::range(start, Some(end)));
+        while let Some(page_scan) = scan {
+            let page = self.inner.state.scan(Space::Meta, &page_scan)?;
+            for (key, stored) in &page.rows {
+                let id = key.get(key.len().saturating_sub(8)..).and_then(|b| b.try_into().ok());
+                let shard = ShardId(id.map_or(0, u64::from_be_bytes));
+                let local: LocalReplica = decode(stored)
+                    .map_err(|why| EngineError::corruption(format!("replica record: {why}")))?;
+                self.open_one(shard, local).await;
+            }
+            scan = page_scan.after(&page);
+        }
+        Ok(())
+    }
+
+    async fn open_one(&self, shard: ShardId, local: LocalReplica) {
+        if let Err(error) = self.start_group(shard, &local).await {
+            tracing::error!(%shard, %error, "a replica cannot be opened; it stays out of service");
+            let mut faulted = self.inner.faulted.write().expect("no holder of this lock panics");
+            faulted.insert(shard, Faulted { local, error });
+        }
+    }
+
+    /// A replica.
+    pub fn get(&self, shard: ShardId) -> Option<Arc<Replica>> {
+        self.inner.replicas.read().expect("no holder of this lock panics").get(&shard).cloned()
+    }
+
+    /// All replicas in service, in shard id order.
+    pub fn all(&self) -> Vec<Arc<Replica>> {
+        self.inner.replicas.read().expect("no holder of this lock panics").values().cloned().collect()
+    }
+
+    /// Replicas that could not be opened.
+    pub fn faulted(&self) -> BTreeMap<ShardId, Faulted> {
+        self.inner.faulted.read().expect("no holder of this lock panics").clone()
+    }
+
+    /// The state engine.
+    pub fn state_engine(&self) -> &Arc<dyn Engine> {
+        &self.inner.state
+    }
+
+    /// The shared log.
+    pub fn log(&self) -> &SharedLog {
+        &self.inner.log
+    }
+
+    /// The streams to other nodes.
+    pub fn transport(&self) -> &Transport {
+        &self.inner.transport
+    }
+
+    /// Free space on the data disk; unknown counts as none.
+    pub fn disk_free_bytes(&self) -> u64 {
+        isobar_telemetry::process::disk_space(&self.inner.data_dir).map_or(0, |d| d.free_bytes)
+    }
+
+    /// Names the cluster, once it is known.
+    pub fn set_cluster_id(&self, cluster_id: &str) {
+        let _ = self.inner.cluster_id.set(cluster_id.to_owned());
+    }
+
+    /// The cluster; empty while it is not known.
+    pub fn cluster_id(&self) -> &str {
+        self.inner.cluster_id.get().map_or("", String::as_str)
+    }
+
+    /// Creates a replica that is born together with its shard. Repeating it changes nothing.
+    pub async fn create_seeded(&self, seed: &Seed, replica: ReplicaId) -> Result<bool, ApiError> {
+        let shard = seed.descriptor.shard_id;
+        let _one = self.inner.changing.lock().await;
+        if self.get(shard).is_some() {
+            return Ok(false);
+        }
+        self.admit(&seed.descriptor, replica)?;
+        let mut batch = WriteBatch::new();
+        seed.write(replica, &mut batch)?;
+        self.write_durably(batch).await?;
+        self.start_group(shard, &LocalReplica::of(replica, &seed.descriptor)).await?;
+        Ok(true)
+    }
+
+    /// The first of a new shard's replicas stands for election at once, so that nobody waits for a timeout.
+    pub async fn elect_if_first(&self, seed: &Seed, replica: ReplicaId) {
+        let first = seed.replicas.first().map(|r| r.replica_id);
+        if let Some(ours) = self.get(seed.descriptor.shard_id)
+            && first == Some(replica)
+            && ours.leader_node().is_none()
+        {
+            let _ = ours.raft.trigger().elect(false).await;
+        }
+    }
+
+    /// Creates an empty replica that waits for the leader's log or snapshot. Repeating it changes nothing.
+    pub async fn create_empty(
+        &self,
+        descriptor: &ShardDescriptor,
+        replica: ReplicaId,
+    ) -> Result<bool, ApiError> {
+        let shard = descriptor.shard_id;
+        let _one = self.inner.changing.lock().await;
+        if let Some(present) = self.get(shard) {
+            if present.replica_id == replica {
+                return Ok(false);
+            }
+            let message = format!("{shard} is here as {}, not {replica}", present.replica_id);
+            return Err(ApiError::new(ErrorCode::Refused, message));
+        }
+        self.admit(descriptor, replica)?;
+        let local = LocalReplica::of(replica, descriptor);
+        let mut batch = WriteBatch::new();
+        local.put(shard, &mut batch);
+        self.write_durably(batch).await?;
+        self.start_group(shard, &local).await?;
+        Ok(true)
+    }
+
+    /// Refuses a replica id that was removed from here, and keys that another replica here holds.
+    fn admit(&self, descriptor: &ShardDescriptor, replica: ReplicaId) -> Result<(), ApiError> {
+        let shard = descriptor.shard_id;
+        let refused = |message: String| Err(ApiError::new(ErrorCode::Refused, message));
+        let tombstone = self.inner.state.get(Space::Meta, &keys::node::tombstone(shard))?;
+        let removed = tombstone.and_then(|t| t.try_into().ok()).map_or(0, u64::from_be_bytes);
+        if replica.0 <= removed {
+            return refused(format!("{replica} of {shard} was removed from this node"));
+        }
+        if self.faulted().contains_key(&shard) {
+            return refused(format!("a faulted replica of {shard} is still here"));
+        }
+        for other in self.all() {
+            let descriptor_of_other = other.state.descriptor();
+            let (table, range) = match &descriptor_of_other {
+                Some(d) => (d.table_id, &d.range),
+                None => (descriptor.table_id, &other.reserved),
+            };
+            if table == descriptor.table_id && range.overlaps(&descriptor.range) {
+                return refused(format!("{} holds some of these keys here", other.shard_id));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_durably(&self, batch: WriteBatch) -> Result<(), ApiError> {
+        let state = self.inner.state.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            state.write(batch)?;
+            state.sync()
+        });
+        let written = written.await.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
+        Ok(written?)
+    }
+
+    /// Starts the group of a child whose state a split has written.
+    async fn start_child(&self, parent: ShardId, child: ShardId) {
+        let _one = self.inner.changing.lock().await;
+        if self.get(child).is_some() {
+            return;
+        }
+        let stored = self.inner.state.get(Space::Meta, &keys::node::replica(child));
+        let local = match stored {
+            Ok(Some(stored)) => decode::<LocalReplica>(&stored).ok(),
+            _ => None,
+        };
+        let Some(local) = local else { return };
+        self.open_one(child, local).await;
+        let leads = self.get(parent).is_some_and(|parent| parent.is_leader());
+        if let Some(child) = self.get(child)
+            && leads
+        {
+            // The parent's leader stands first, so that the child is not without one for an election timeout.
+            if let Err(fatal) = child.raft.trigger().elect(false).await {
+                tracing::warn!(shard = %child.shard_id, error = %error_chain(&fatal), "no election after split");
+            }
+        }
+    }
+
+    async fn start_group(&self, shard: ShardId, local: &LocalReplica) -> Result<(), ApiError> {
+        let inner = &self.inner;
+        let replica = local.replica_id;
+        let machine =
+            ShardStateMachine::open(inner.state.clone(), shard, replica, inner.events.clone())?;
+        let state = machine.state();
+        let log: RaftLogStore<TypeConfig> =
+            RaftLogStore::open(&inner.log, shard.0, machine.last_applied()).await?;
+        let config = group_config(&inner.timing, shard)?;
+        let networks = GroupNetworks {
+            shard,
+            replica: replica.0,
+            transport: inner.transport.clone(),
+            on_unknown: self.on_unknown(shard),
+        };
+        let raft = Raft::new(replica.0, Arc::new(config), networks, log, machine).await;
+        let raft = raft.map_err(|fatal| {
+            let code = if error_chain(&fatal).contains("corrupt") { ErrorCode::Corruption } else { ErrorCode::StorageFailed };
+            ApiError::new(code, format!("{shard}: {}", error_chain(&fatal)))
+        })?;
+        let reserved = local.range();
+        let ids = (shard, replica);
+        let engine = inner.state.clone();
+        let opened = Replica::new(ids, reserved, raft, state, engine, inner.transport.clone());
+        inner.replicas.write().expect("no holder of this lock panics").insert(shard, Arc::new(opened));
+        Ok(())
+    }
+
+    /// A leader whose follower's node does not hold its replica asks that node to make an empty one.
+    fn on_unknown(&self, shard: ShardId) -> OnUnknownReplica {
+        let weak = Arc::downgrade(&self.inner);
+        Arc::new(move |node, replica| {
+            let Some(inner) = weak.upgrade() else { return };
+            let registry = Self { inner };
+            tokio::spawn(async move {
+                if let Some(ours) = registry.get(shard)
+                    && ours.is_leader()
+                    && let Err(error) = registry.ensure_remote(&ours, node, ReplicaId(replica)).await
+                {
+                    tracing::debug!(%shard, %node, %error, "the node does not take its replica yet");
+                }
+            });
+        })
+    }
+
+    /// Asks another node to hold an empty replica of a shard that this node leads.
+    pub async fn ensure_remote(
+        &self,
+        ours: &Replica,
+        node: NodeId,
+        replica: ReplicaId,
+    ) -> Result<bool, ApiError> {
+        let descriptor = ours.descriptor()?;
+        let request = isobar_api::proto::EnsureReplicaRequest {
+            descriptor_json: serde_json::to_vec(&*descriptor)
+                .expect("plain data always encodes")
+                .into(),
+            replica_id: replica.0,
+            from_node: self.inner.node.0,
+            cluster_id: self.cluster_id().to_owned(),
+            first_replicas_json: Default::default(),
+        };
+        let transport = self.transport();
+        let mut peer = transport.peer(node)?;
+        let timeout = Duration::from_secs(5);
+        let answer = transport.delayed(node, timeout, peer.ensure_replica(request)).await?;
+        Ok(answer.created)
+    }
+
+    /// Stops a replica and deletes everything of it. Its id, and lower ones, never come back to this node.
+    pub async fn retire(&self, shard: ShardId, replica: ReplicaId) -> Result<bool, ApiError> {
+        let _one = self.inner.changing.lock().await;
+        let present = self.get(shard).filter(|present| present.replica_id <= replica);
+        let faulted = self.faulted().get(&shard).filter(|f| f.local.replica_id <= replica).cloned();
+        let (table, range) = match (&present, &faulted) {
+            (Some(present), _) => self.held_range(present)?,
+            (None, Some(faulted)) => (Some(faulted.local.table_id), faulted.local.range()),
+            (None, None) => return Ok(false),
+        };
+        if let Some(present) = &present {
+            self.inner.replicas.write().expect("no holder of this lock panics").remove(&shard);
+            let _ = present.raft.shutdown().await;
+        }
+        self.inner.faulted.write().expect("no holder of this lock panics").remove(&shard);
+        self.write_durably(removal(shard, replica, table.map(|t| (t, &range)))).await?;
+        self.inner.log.destroy(shard.0).await?;
+        tracing::info!(%shard, %replica, "replica removed from this node");
+        Ok(true)
+    }
+
+    /// Retires a replica if the shard's confirmed leader says that it is no member any more.
+    pub async fn retire_if_removed(
+        &self,
+        shard: ShardId,
+        replica: ReplicaId,
+        leader: NodeId,
+    ) -> Result<bool, ApiError> {
+        let transport = self.transport();
+        let request = ReadIndexRequest { shard_id: shard.0, from_replica: replica.0 };
+        let mut peer = transport.peer(leader)?;
+        let answer = transport.delayed(leader, Duration::from_secs(2), peer.read_index(request)).await;
+        match answer {
+            Err(error) if error.code == ErrorCode::Refused => self.retire(shard, replica).await,
+            Err(error) => Err(error),
+            Ok(_) => Ok(false),
+        }
+    }
+
+    fn held_range(&self, replica: &Replica) -> Result<(Option<TableId>, KeyRange), ApiError> {
+        if let Some(descriptor) = replica.state.descriptor() {
+            return Ok((Some(descriptor.table_id), descriptor.range.clone()));
+        }
+        // Still empty: there is nothing to delete but what a snapshot may have begun to write.
+        let stored = self.inner.state.get(Space::Meta, &keys::node::replica(replica.shard_id))?;
+        let local = stored.and_then(|stored| decode::<LocalReplica>(&stored).ok());
+        Ok((local.map(|l| l.table_id), replica.reserved.clone()))
+    }
+
+    /// Stops every group. Their state stays.
+    pub async fn shutdown(&self) {
+        let all = std::mem::take(
+            &mut *self.inner.replicas.write().expect("no holder of this lock panics"),
+        );
+        futures::future::join_all(all.values().map(|replica| replica.raft.shutdown())).await;
+        let state = self.inner.state.clone();
+        let _ = tokio::task::spawn_blocking(move || state.sync()).await;
+    }
+}
+
+/// The batch that deletes a replica and remembers that it was removed.
+fn removal(shard: ShardId, replica: ReplicaId, rows: Option<(TableId, &KeyRange)>) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    if let Some((table, range)) = rows {
+        let (start, end) = keys::rows(table, range);
+        batch.delete_range(Space::Data, start, end);
+    }
+    let (start, end) = keys::sessions(shard);
+    batch.delete_range(Space::Sessions, start.clone(), end.clone());
+    batch.delete_range(Space::Staging, start.clone(), end.clone());
+    batch.delete_range(Space::Meta, start, end);
+    batch.delete(Space::Meta, keys::node::replica(shard));
+    batch.put(Space::Meta, keys::node::tombstone(shard), replica.0.to_be_bytes().to_vec());
+    batch
+}
+
+fn group_config(timing: &RaftTiming, shard: ShardId) -> Result<openraft::Config, ApiError> {
+    let config = openraft::Config {
+        cluster_name: shard.to_string(),
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_min_ms,
+        election_timeout_max: timing.election_max_ms,
+        enable_pre_vote: Some(true),
+        install_snapshot_timeout: 600_000,
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(timing.checkpoint_entries),
+        max_in_snapshot_log_to_keep: timing.keep_entries,
+        purge_batch_size: 256,
+        api_channel_size: Some(8_192),
+        notification_channel_size: Some(8_192),
+        ..openraft::Config::default()
+    };
+    config
+        .validate()
+        .map_err(|why| ApiError::new(ErrorCode::BadConfig, format!("raft timing: {why}")))
+}

@@ -1,0 +1,326 @@
+//! One replica of one shard: its group, its state, and how reads and writes go through it.
+
+use crate::{
+    consensus::raft::types::{LogId, Raft, TypeConfig, decode},
+    engine::{Engine, EngineError, Space},
+    shard::{Command, CommandResult, ShardState, keys, row::Row},
+    transport::Transport,
+};
+use isobar_api::{
+    ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
+    proto::ReadIndexRequest, table::AckLevel,
+};
+use isobar_telemetry::ShardMeter;
+use openraft::{
+    ReadPolicy,
+    async_runtime::WatchReceiver,
+    errors::{ClientWriteError, LinearizableReadError, RaftError},
+};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFreshness {
+    /// Sees every write acknowledged before it began.
+    Linearizable,
+    /// Sees every write acknowledged longer ago than this.
+    Bounded(Duration),
+    /// Whatever this replica has applied.
+    Local,
+}
+
+/// A member of a running group.
+pub struct Replica {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// This replica.
+    pub replica_id: ReplicaId,
+    /// Keys it holds or waits for.
+    pub reserved: KeyRange,
+    /// What is counted for it.
+    pub meter: ShardMeter,
+    pub(crate) raft: Raft,
+    pub(crate) state: Arc<ShardState>,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) transport: Transport,
+    /// Everything acknowledged before this moment is applied here.
+    fresh_as_of: Mutex<Option<Instant>>,
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+impl Replica {
+    pub(crate) fn new(
+        ids: (ShardId, ReplicaId),
+        reserved: KeyRange,
+        raft: Raft,
+        state: Arc<ShardState>,
+        engine: Arc<dyn Engine>,
+        transport: Transport,
+    ) -> Self {
+        let seed = ids.0.0 ^ (ids.1.0 << 48);
+        let config = isobar_telemetry::MeterConfig { seed, ..Default::default() };
+        Self {
+            shard_id: ids.0,
+            replica_id: ids.1,
+            reserved,
+            meter: ShardMeter::new(config),
+            raft,
+            state,
+            engine,
+            transport,
+            fresh_as_of: Mutex::new(None),
+            refreshing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The descriptor; an empty replica has none yet.
+    pub fn descriptor(&self) -> Result<Arc<ShardDescriptor>, ApiError> {
+        self.state.descriptor().ok_or_else(|| {
+            self.error(ErrorCode::ShardNotHere, "the replica is still empty and catching up")
+        })
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.raft.metrics().borrow_watched().current_leader == Some(self.replica_id.0)
+    }
+
+    /// Why the group has stopped, if it has.
+    pub fn fault(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.as_ref().err().map(|fatal| error_chain(fatal))
+    }
+
+    /// The shard as this replica knows it.
+    pub fn entry(&self) -> Option<ShardEntry> {
+        let descriptor = self.state.descriptor()?;
+        let replicas = self.state.replicas();
+        let (leader, term) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.current_leader, metrics.current_term)
+        };
+        let leader = leader.and_then(|id| replicas.iter().find(|r| r.replica_id.0 == id));
+        Some(ShardEntry {
+            shard_id: self.shard_id,
+            table_id: descriptor.table_id,
+            range: descriptor.range.clone(),
+            epoch: self.state.epoch(),
+            leader: leader.map(|r| r.node_id),
+            replicas: replicas.to_vec(),
+            term,
+        })
+    }
+
+    /// The node that leads, as far as this replica knows.
+    pub fn leader_node(&self) -> Option<NodeId> {
+        self.entry().and_then(|entry| entry.leader)
+    }
+
+    /// An error that carries the shard's present routing.
+    pub fn error(&self, code: ErrorCode, message: impl Into<String>) -> ApiError {
+        let message = format!("{}: {}", self.shard_id, message.into());
+        ApiError::new(code, message).with_shards(self.entry().into_iter().collect())
+    }
+
+    /// Puts a command through the log and waits until it is committed and applied here.
+    pub async fn propose(&self, command: Command) -> Result<(LogId, CommandResult), ApiError> {
+        match self.raft.client_write(command).await {
+            Ok(response) => Ok((response.log_id, response.data)),
+            Err(error) => Err(self.write_error(&error)),
+        }
+    }
+
+    /// Waits until enough voters hold an entry for the table's acknowledgement level.
+    pub async fn await_ack(&self, ack: AckLevel, log_id: LogId) -> Result<(), ApiError> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            {
+                let metrics = metrics.borrow_watched();
+                let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+                let needed = match ack {
+                    AckLevel::Majority | AckLevel::Leader => return Ok(()),
+                    AckLevel::All => voters.len(),
+                    AckLevel::Count(n) => usize::from(n),
+                };
+                let Some(replication) = &metrics.replication else {
+                    return Err(self.error(ErrorCode::Unavailable, "leadership moved before every voter had it"));
+                };
+                let holds = |id: &&u64| {
+                    **id == self.replica_id.0
+                        || replication.get(*id).is_some_and(|matched| *matched >= Some(log_id))
+                };
+                if voters.iter().filter(holds).count() >= needed {
+                    return Ok(());
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return Err(self.error(ErrorCode::Unavailable, "the group stopped"));
+            }
+        }
+    }
+
+    /// Puts a command into the log and waits only until it is durable on this node.
+    pub async fn propose_leader_only(&self, command: Command) -> Result<(), ApiError> {
+        use openraft::impls::ProgressResponder;
+        let (responder, mut answer) = ProgressResponder::complete_only();
+        let sent = self.raft.client_write_ff(command, Some(responder)).await;
+        sent.map_err(|fatal| self.error(ErrorCode::StorageFailed, error_chain(&fatal)))?;
+        // Queued behind the write: the last entry it sees is the write's or a later one.
+        let last = self.raft.with_raft_state(|state| state.log_ids.last().copied()).await;
+        let last = last.map_err(|fatal| self.error(ErrorCode::StorageFailed, error_chain(&fatal)))?;
+        let mut flushed = self.raft.watch_log_progress();
+        tokio::select! {
+            answer = &mut answer => match answer {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(self.client_write_error(&error)),
+                Err(_) => Err(self.error(ErrorCode::Unavailable, "the group stopped")),
+            },
+            done = flushed.wait_until(|point| point.as_ref().is_some_and(|p| p.last_log_id >= last)) => {
+                done.map(|_| ()).map_err(|_| self.error(ErrorCode::Unavailable, "the group stopped"))
+            }
+        }
+    }
+
+    /// Waits until a read of the wanted freshness may be served from this replica.
+    pub async fn read_barrier(self: &Arc<Self>, freshness: ReadFreshness) -> Result<(), ApiError> {
+        match freshness {
+            ReadFreshness::Local => Ok(()),
+            ReadFreshness::Linearizable if self.is_leader() => self.leader_barrier().await.map(|_| ()),
+            ReadFreshness::Linearizable => self.follower_barrier().await,
+            ReadFreshness::Bounded(bound) => self.bounded_barrier(bound).await,
+        }
+    }
+
+    /// Confirms leadership (by lease, else by asking a quorum) and waits for the apply; the read index.
+    pub async fn leader_barrier(&self) -> Result<u64, ApiError> {
+        let by_lease = self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await;
+        let confirmed = match by_lease {
+            Ok(index) => Ok(index),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await
+            }
+            Err(error) => Err(error),
+        };
+        confirmed.map(|read| read.index()).map_err(|error| match error {
+            RaftError::APIError(LinearizableReadError::ForwardToLeader(_)) => {
+                self.error(ErrorCode::NotLeader, "this replica does not lead")
+            }
+            RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
+                self.error(ErrorCode::Unavailable, "no quorum confirms the leader")
+            }
+            RaftError::Fatal(fatal) => self.error(ErrorCode::StorageFailed, error_chain(&fatal)),
+        })
+    }
+
+    /// Asks the leader for a read index and waits until it is applied here.
+    async fn follower_barrier(&self) -> Result<(), ApiError> {
+        let began = Instant::now();
+        let Some(leader) = self.leader_node() else {
+            return Err(self.error(ErrorCode::Unavailable, "no leader is known"));
+        };
+        let request = ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
+        let mut peer = self.transport.peer(leader)?;
+        let timeout = Duration::from_secs(2);
+        let answer = self.transport.delayed(leader, timeout, peer.read_index(request)).await?;
+        let index: u64 = decode(&answer.payload)
+            .map_err(|why| self.error(ErrorCode::Internal, format!("read index: {why}")))?;
+        let wait = self.raft.wait(Some(timeout));
+        wait.applied_index_at_least(Some(index), "read index").await.map_err(|_| {
+            self.error(ErrorCode::TooStale, "this replica is behind and does not catch up in time")
+        })?;
+        let mut fresh = self.fresh_as_of.lock().expect("no holder of this lock panics");
+        *fresh = fresh.max(Some(began));
+        Ok(())
+    }
+
+    /// Staleness is measured by our own clock alone: what a leader confirmed for a request that we sent at a
+    /// moment covers every write acknowledged before that moment.
+    async fn bounded_barrier(self: &Arc<Self>, bound: Duration) -> Result<(), ApiError> {
+        if self.is_leader() && self.leader_barrier().await.is_ok() {
+            return Ok(());
+        }
+        let age = || self.freshness_age().filter(|age| *age <= bound);
+        match age() {
+            Some(age) if age < bound / 2 => return Ok(()),
+            Some(_) => {
+                // Still good: renew it before it is not.
+                let replica = self.clone();
+                tokio::spawn(async move {
+                    if let Ok(_one) = replica.refreshing.try_lock() {
+                        let _ = replica.follower_barrier().await;
+                    }
+                });
+                return Ok(());
+            }
+            None => {}
+        }
+        let _one = self.refreshing.lock().await;
+        if age().is_some() {
+            return Ok(());
+        }
+        self.follower_barrier().await
+    }
+
+    fn freshness_age(&self) -> Option<Duration> {
+        self.fresh_as_of.lock().expect("no holder of this lock panics").map(|at| at.elapsed())
+    }
+
+    /// Reads a row without any barrier.
+    pub fn get(&self, descriptor: &ShardDescriptor, key: &[u8]) -> Result<Option<Row>, ApiError> {
+        let stored = self.engine.get(Space::Data, &keys::row(descriptor.table_id, key));
+        stored.map_err(|e| self.engine_error(e))?.map(|stored| self.row(&stored)).transpose()
+    }
+
+    /// Decodes a stored row.
+    pub fn row(&self, stored: &[u8]) -> Result<Row, ApiError> {
+        Row::decode(stored).map_err(|why| self.error(ErrorCode::Corruption, why.to_string()))
+    }
+
+    /// An engine error with the shard's name.
+    pub fn engine_error(&self, error: EngineError) -> ApiError {
+        self.error(error.code(), error.message())
+    }
+
+    /// A failed write as users see it.
+    pub(crate) fn write_error(
+        &self,
+        error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
+    ) -> ApiError {
+        match error {
+            RaftError::APIError(error) => self.client_write_error(error),
+            RaftError::Fatal(fatal) => self.error(ErrorCode::StorageFailed, error_chain(fatal)),
+        }
+    }
+
+    fn client_write_error(&self, error: &ClientWriteError<TypeConfig>) -> ApiError {
+        match error {
+            ClientWriteError::ForwardToLeader(_) => {
+                self.error(ErrorCode::NotLeader, "this replica does not lead")
+            }
+            ClientWriteError::LogEntryDiscarded(_) => {
+                self.error(ErrorCode::Unavailable, "leadership moved; the outcome is unknown")
+            }
+            other => self.error(ErrorCode::Unavailable, other.to_string()),
+        }
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,204 @@
+//! Applying one command: everything it changes goes into one batch, or nothing does.
+
+use super::{
+    command::{CommandResult, SplitCommand, StepNote, WriteCommand, WriteOutcome},
+    keys,
+    row::Row,
+    session::Seen,
+    state::{AppliedState, LocalReplica},
+    state_machine::ShardStateMachine,
+};
+use crate::{
+    consensus::raft::types::{decode, encode, seed_log_id},
+    engine::{EngineError, Space, WriteBatch},
+};
+use isobar_api::{
+    DirectiveId, Epoch, NodeId, ReplicaId, ShardDescriptor, Version, directive::StepResult,
+};
+use std::sync::Arc;
+
+/// Step results kept per shard; older ones are dropped (their directives are long final).
+const STEP_RESULTS_MAX: usize = 128;
+
+impl ShardStateMachine {
+    pub(super) fn apply_write(
+        &mut self,
+        write: &WriteCommand,
+        batch: &mut WriteBatch,
+    ) -> Result<WriteOutcome, EngineError> {
+        let engine = self.engine.clone();
+        match self.sessions.seen(&*engine, &write.client_id, write.sequence)? {
+            Seen::Before(outcome) => return Ok(as_repeated(outcome)),
+            Seen::Expired => return Ok(WriteOutcome::SequenceExpired),
+            Seen::New => {}
+        }
+        let Some(descriptor) = self.descriptor.clone() else {
+            return Ok(WriteOutcome::OutsideRange);
+        };
+        if !write.mutations.iter().all(|m| descriptor.range.contains(&m.key)) {
+            return Ok(WriteOutcome::OutsideRange);
+        }
+        let conflict = self.conflicting_versions(&descriptor, write)?;
+        let outcome = if let Some(current) = conflict {
+            WriteOutcome::Conflict { current, repeated: false }
+        } else {
+            let hlc = write.hlc.max(self.applied.last_hlc + 1);
+            self.applied.last_hlc = hlc;
+            let version = Version { hlc, origin: NodeId(write.origin) };
+            for mutation in &write.mutations {
+                let key = keys::row(descriptor.table_id, &mutation.key);
+                match &mutation.value {
+                    Some(value) => {
+                        let row = Row::encode(version, mutation.schema_version, value);
+                        batch.put(Space::Data, key, row);
+                    }
+                    None => batch.delete(Space::Data, key),
+                }
+            }
+            WriteOutcome::Applied { version, repeated: false }
+        };
+        let request = (&write.client_id, write.sequence, write.first_unacknowledged);
+        self.sessions.remember(&*engine, request, write.hlc, &outcome, batch)?;
+        Ok(outcome)
+    }
+
+    /// The versions seen, if a condition does not hold.
+    fn conflicting_versions(
+        &self,
+        descriptor: &ShardDescriptor,
+        write: &WriteCommand,
+    ) -> Result<Option<Vec<Version>>, EngineError> {
+        let mut current = Vec::new();
+        let mut holds = true;
+        for mutation in &write.mutations {
+            let Some(expected) = mutation.expected else { continue };
+            let key = keys::row(descriptor.table_id, &mutation.key);
+            let version = match self.engine.get(Space::Data, &key)? {
+                Some(stored) => {
+                    Row::decode(&stored).map_err(|why| EngineError::corruption(why.to_string()))?.version
+                }
+                None => Version::ABSENT,
+            };
+            holds &= version == expected;
+            current.push(version);
+        }
+        Ok((!holds).then_some(current))
+    }
+
+    pub(super) fn apply_split(
+        &mut self,
+        split: &SplitCommand,
+        batch: &mut WriteBatch,
+    ) -> Result<CommandResult, EngineError> {
+        let refused = |why: &str| Ok(CommandResult::Refused(why.to_owned()));
+        let Some(descriptor) = self.descriptor.clone() else {
+            return refused("the shard has no state yet");
+        };
+        if descriptor.shape != split.expected_shape {
+            return refused("the shard's shape has moved");
+        }
+        if self.applied.is_joint() {
+            return refused("a membership change is half-way");
+        }
+        let Some((left, right)) = descriptor.range.split_at(&split.at_key) else {
+            return refused("the key is not strictly inside the shard");
+        };
+        let shape = descriptor.shape + 1;
+        let parent = ShardDescriptor { range: left, shape, ..(*descriptor).clone() };
+        let child = ShardDescriptor { shard_id: split.child, range: right, shape, ..(*descriptor).clone() };
+        let result = StepResult {
+            directive_id: DirectiveId(split.directive_id),
+            step_index: split.step_index,
+            epoch_after: Epoch { shape, membership: self.applied.membership_epoch() },
+            new_shard: Some(split.child),
+            copied_bytes: 0,
+            already: false,
+        };
+        self.note_step(&StepNote::new(&result), batch)?;
+        self.put_descriptor(&parent, batch);
+        self.write_child(&child, batch)?;
+        self.descriptor = Some(Arc::new(parent));
+        Ok(CommandResult::Split { shape })
+    }
+
+    /// Writes the child's first state, unless this node's replica of it was already removed again:
+    /// then (a lagging parent) only its rows are dropped.
+    fn write_child(
+        &mut self,
+        child: &ShardDescriptor,
+        batch: &mut WriteBatch,
+    ) -> Result<(), EngineError> {
+        let tombstone = self.engine.get(Space::Meta, &keys::node::tombstone(child.shard_id))?;
+        if let Some(highest) = tombstone.and_then(|t| t.try_into().ok()).map(u64::from_be_bytes)
+            && highest >= self.replica_id.0
+        {
+            let (start, end) = keys::rows(child.table_id, &child.range);
+            batch.delete_range(Space::Data, start, end);
+            return Ok(());
+        }
+        let seed = seed_log_id();
+        let membership = self.applied.membership.membership().clone();
+        let applied = AppliedState {
+            last_applied: Some(seed),
+            membership: openraft::StoredMembership::new(Some(seed), membership),
+            last_hlc: self.applied.last_hlc,
+        };
+        self.sessions.copy_to(&*self.engine.clone(), child.shard_id, batch)?;
+        LocalReplica::of(self.replica_id, child).put(child.shard_id, batch);
+        batch.put(Space::Meta, keys::applied(child.shard_id), encode(&applied));
+        self.put_descriptor(child, batch);
+        self.split_children.push(child.shard_id);
+        Ok(())
+    }
+
+    pub(super) fn apply_allocate(&mut self, batch: &mut WriteBatch) -> CommandResult {
+        let Some(descriptor) = self.descriptor.clone() else {
+            return CommandResult::Refused("the shard has no state yet".into());
+        };
+        let id = ReplicaId(descriptor.next_replica_id);
+        let next = ShardDescriptor { next_replica_id: id.0 + 1, ..(*descriptor).clone() };
+        self.put_descriptor(&next, batch);
+        self.descriptor = Some(Arc::new(next));
+        CommandResult::Replica(id)
+    }
+
+    pub(super) fn note_step(
+        &mut self,
+        note: &StepNote,
+        batch: &mut WriteBatch,
+    ) -> Result<(), EngineError> {
+        let (start, end) = keys::steps(self.shard_id);
+        let held = self.engine.scan(Space::Meta, &keys::page(&start, &end, STEP_RESULTS_MAX + 1))?.rows;
+        if held.len() >= STEP_RESULTS_MAX {
+            // Keys ascend by directive id: the first is the oldest.
+            batch.delete(Space::Meta, held[0].0.clone());
+        }
+        let key = keys::step(self.shard_id, note.directive_id, note.step_index);
+        batch.put(Space::Meta, key, note.result_json.clone().into_bytes());
+        Ok(())
+    }
+
+    pub(super) fn put_descriptor(&self, descriptor: &ShardDescriptor, batch: &mut WriteBatch) {
+        let stored = serde_json::to_vec(descriptor).expect("plain data always encodes");
+        batch.put(Space::Meta, keys::descriptor(descriptor.shard_id), stored);
+    }
+}
+
+fn as_repeated(outcome: WriteOutcome) -> WriteOutcome {
+    match outcome {
+        WriteOutcome::Applied { version, .. } => WriteOutcome::Applied { version, repeated: true },
+        WriteOutcome::Conflict { current, .. } => WriteOutcome::Conflict { current, repeated: true },
+        other => other,
+    }
+}
+
+/// Reads the applied state of a shard as stored.
+pub(super) fn decode_applied(stored: &[u8]) -> Result<AppliedState, EngineError> {
+    decode(stored).map_err(|why| EngineError::corruption(format!("applied state: {why}")))
+}
+
+/// Reads the descriptor of a shard as stored.
+pub(super) fn decode_descriptor(stored: &[u8]) -> Result<ShardDescriptor, EngineError> {
+    serde_json::from_slice(stored)
+        .map_err(|why| EngineError::corruption(format!("shard descriptor: {why}")))
+}

@@ -1,0 +1,152 @@
+//! What goes through a shard's log, and what applying it answers.
+
+use isobar_api::{ReplicaId, ShardId, Version, directive::StepResult};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Identifies one client instance.
+pub type ClientId = [u8; 16];
+
+/// One entry of a shard's log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// An atomic batch of mutations.
+    Write(WriteCommand),
+    /// Cut the shard in two.
+    Split(SplitCommand),
+    /// Give out the next replica id.
+    AllocateReplica,
+    /// Remember the result of a directive step, so that any later leader can repeat it.
+    NoteStep(StepNote),
+    /// Forget deduplication entries of clients that have been silent since before this clock reading.
+    ExpireSessions {
+        /// Hybrid clock reading.
+        before_hlc: u64,
+    },
+}
+
+/// An atomic batch of mutations from one client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteCommand {
+    /// The client instance.
+    pub client_id: ClientId,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Every sequence below was answered.
+    pub first_unacknowledged: u64,
+    /// Clock reading of the leader that proposed it.
+    pub hlc: u64,
+    /// Node that proposed it.
+    pub origin: u64,
+    /// What to change.
+    pub mutations: Vec<Mutation>,
+}
+
+/// One change of one row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mutation {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The new value; `None` deletes.
+    pub value: Option<Vec<u8>>,
+    /// Applies only if the row has this version.
+    pub expected: Option<Version>,
+    /// Schema version of the value.
+    pub schema_version: u32,
+}
+
+/// Cut the shard in two at a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitCommand {
+    /// First key of the right-hand shard.
+    pub at_key: Vec<u8>,
+    /// Id of the right-hand shard, never used before.
+    pub child: ShardId,
+    /// The shape the shard must have.
+    pub expected_shape: u64,
+    /// The directive and step it belongs to.
+    pub directive_id: u64,
+    /// The step.
+    pub step_index: u32,
+}
+
+/// A step result as stored, in its JSON form (the wire's form, so that it may gain fields).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepNote {
+    /// The directive.
+    pub directive_id: u64,
+    /// The step.
+    pub step_index: u32,
+    /// JSON of [`StepResult`].
+    pub result_json: String,
+}
+
+impl StepNote {
+    /// Wraps a result.
+    pub fn new(result: &StepResult) -> Self {
+        Self {
+            directive_id: result.directive_id.0,
+            step_index: result.step_index,
+            result_json: serde_json::to_string(result).expect("plain data always encodes"),
+        }
+    }
+}
+
+/// What applying a command answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CommandResult {
+    /// Nothing to say.
+    None,
+    /// The outcome of a write.
+    Write(WriteOutcome),
+    /// The replica id given out.
+    Replica(ReplicaId),
+    /// The split was done; the shard's shape afterwards.
+    Split {
+        /// Shape of both halves.
+        shape: u64,
+    },
+    /// The command does not fit the state it met; nothing was changed.
+    Refused(String),
+}
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WriteOutcome {
+    /// It was applied, giving the rows this version.
+    Applied {
+        /// The version.
+        version: Version,
+        /// Whether an earlier copy of the same request had been applied.
+        repeated: bool,
+    },
+    /// A condition did not hold; nothing was changed.
+    Conflict {
+        /// Versions of the conditioned rows, in the order of the mutations.
+        current: Vec<Version>,
+        /// Whether an earlier copy of the same request was answered so.
+        repeated: bool,
+    },
+    /// A key is outside the shard now; nothing was changed.
+    OutsideRange,
+    /// The sequence number was acknowledged before.
+    SequenceExpired,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(write) => write!(f, "write of {} mutations", write.mutations.len()),
+            Self::Split(split) => write!(f, "split into {}", split.child),
+            Self::AllocateReplica => f.write_str("allocate replica"),
+            Self::NoteStep(note) => write!(f, "note d{} step {}", note.directive_id, note.step_index),
+            Self::ExpireSessions { before_hlc } => write!(f, "expire sessions before {before_hlc}"),
+        }
+    }
+}
+
+impl fmt::Display for CommandResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}

@@ -1,0 +1,157 @@
+//! What a replica knows of its shard besides the rows, shared between its group and its readers.
+
+use super::keys;
+use crate::{
+    consensus::raft::types::{LogId, StoredMembership, encode},
+    engine::{Space, WriteBatch},
+};
+use isobar_api::{Epoch, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId};
+use serde::{Deserialize, Serialize};
+use std::sync::{
+    Arc, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How far the log has been applied; stored with every change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AppliedState {
+    /// Last entry applied.
+    pub last_applied: Option<LogId>,
+    /// Newest membership applied.
+    pub membership: StoredMembership,
+    /// Highest clock reading given to a row.
+    pub last_hlc: u64,
+}
+
+impl AppliedState {
+    /// The replicas of the membership, in id order.
+    pub fn replicas(&self) -> Vec<Replica> {
+        let voters: Vec<u64> = self.membership.voter_ids().collect();
+        let nodes = self.membership.nodes();
+        nodes
+            .map(|(id, node)| Replica {
+                replica_id: ReplicaId(*id),
+                node_id: NodeId(node.node_id),
+                role: if voters.contains(id) { ReplicaRole::Voter } else { ReplicaRole::Learner },
+            })
+            .collect()
+    }
+
+    /// Log index of the membership.
+    pub fn membership_epoch(&self) -> u64 {
+        self.membership.log_id().as_ref().map_or(0, |id| id.index())
+    }
+
+    /// Whether a membership change is half-way.
+    pub fn is_joint(&self) -> bool {
+        self.membership.get_joint_config().len() > 1
+    }
+}
+
+/// That this node holds a replica, and of which keys; kept by the node, not by the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalReplica {
+    /// The replica.
+    pub replica_id: ReplicaId,
+    /// The table.
+    pub table_id: TableId,
+    /// Keys it holds, or waits for: no other replica here may overlap them.
+    pub start: Vec<u8>,
+    /// End of those keys.
+    pub end: Vec<u8>,
+}
+
+impl LocalReplica {
+    /// A replica of a shard as described.
+    pub fn of(replica_id: ReplicaId, descriptor: &ShardDescriptor) -> Self {
+        let KeyRange { start, end } = descriptor.range.clone();
+        Self { replica_id, table_id: descriptor.table_id, start, end }
+    }
+
+    /// The keys.
+    pub fn range(&self) -> KeyRange {
+        KeyRange { start: self.start.clone(), end: self.end.clone() }
+    }
+
+    /// Puts it into a batch.
+    pub fn put(&self, shard: ShardId, batch: &mut WriteBatch) {
+        batch.put(Space::Meta, keys::node::replica(shard), encode(self));
+    }
+}
+
+/// What the registry must know of an applied entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardEvent {
+    /// A split was applied: the child's state is in the engine, its group must be started.
+    SplitApplied {
+        /// The parent.
+        parent: ShardId,
+        /// The child.
+        child: ShardId,
+    },
+}
+
+/// The part that readers may look at at any time.
+#[derive(Debug, Default)]
+pub struct ShardState {
+    inner: RwLock<Inner>,
+    last_hlc: AtomicU64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inner {
+    descriptor: Option<Arc<ShardDescriptor>>,
+    replicas: Arc<Vec<Replica>>,
+    membership_epoch: u64,
+    joint: bool,
+}
+
+impl ShardState {
+    /// The descriptor; `None` while the replica is empty and waits for its first snapshot.
+    pub fn descriptor(&self) -> Option<Arc<ShardDescriptor>> {
+        self.read().descriptor
+    }
+
+    /// The replicas, in id order.
+    pub fn replicas(&self) -> Arc<Vec<Replica>> {
+        self.read().replicas
+    }
+
+    /// Whether a membership change is half-way.
+    pub fn is_joint(&self) -> bool {
+        self.read().joint
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        let inner = self.read();
+        Epoch {
+            shape: inner.descriptor.map_or(0, |d| d.shape),
+            membership: inner.membership_epoch,
+        }
+    }
+
+    /// Highest clock reading given to a row.
+    pub fn last_hlc(&self) -> u64 {
+        self.last_hlc.load(Ordering::Relaxed)
+    }
+
+    /// Takes notice of a clock reading given to a row.
+    pub(crate) fn set_last_hlc(&self, hlc: u64) {
+        self.last_hlc.store(hlc, Ordering::Relaxed);
+    }
+
+    /// Takes over what was applied.
+    pub(crate) fn set(&self, descriptor: Option<Arc<ShardDescriptor>>, applied: &AppliedState) {
+        let mut inner = self.inner.write().expect("no holder of this lock panics");
+        inner.descriptor = descriptor;
+        inner.replicas = Arc::new(applied.replicas());
+        inner.membership_epoch = applied.membership_epoch();
+        inner.joint = applied.is_joint();
+        self.set_last_hlc(applied.last_hlc);
+    }
+
+    fn read(&self) -> Inner {
+        self.inner.read().expect("no holder of this lock panics").clone()
+    }
+}

@@ -1,0 +1,265 @@
+//! The replicated state of one shard, as openraft drives it.
+
+use super::{
+    apply::{decode_applied, decode_descriptor},
+    command::{Command, CommandResult},
+    keys,
+    session::Sessions,
+    snapshot::{self, LocalSnapshot, ShardSnapshot},
+    state::{AppliedState, LocalReplica, ShardEvent, ShardState},
+};
+use crate::{
+    consensus::raft::types::{Entry, LogId, RaftNode, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, encode, seed_log_id},
+    engine::{Engine, EngineError, EngineErrorKind, Space, WriteBatch},
+};
+use futures::{Stream, TryStreamExt};
+use isobar_api::{Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId};
+use openraft::{
+    EntryPayload, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use std::{collections::BTreeMap, io, sync::Arc};
+use tokio::sync::mpsc;
+
+/// The state machine of one replica.
+pub struct ShardStateMachine {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) shard_id: ShardId,
+    pub(super) replica_id: ReplicaId,
+    pub(super) descriptor: Option<Arc<ShardDescriptor>>,
+    pub(super) applied: AppliedState,
+    pub(super) sessions: Sessions,
+    /// Children whose state is in the batch being built.
+    pub(super) split_children: Vec<ShardId>,
+    state: Arc<ShardState>,
+    events: mpsc::UnboundedSender<ShardEvent>,
+}
+
+/// The first state of a replica that is made together with its shard.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// The shard.
+    pub descriptor: ShardDescriptor,
+    /// Its first replicas.
+    pub replicas: Vec<Replica>,
+}
+
+impl Seed {
+    /// Puts the first state into a batch. Every first replica gets the same.
+    pub fn write(&self, replica: ReplicaId, batch: &mut WriteBatch) -> Result<(), EngineError> {
+        let voters = self.replicas.iter().filter(|r| r.role == ReplicaRole::Voter);
+        let voters = voters.map(|r| r.replica_id.0).collect();
+        let nodes: BTreeMap<u64, RaftNode> = self
+            .replicas
+            .iter()
+            .map(|r| (r.replica_id.0, RaftNode { node_id: r.node_id.0 }))
+            .collect();
+        let membership = openraft::Membership::new(vec![voters], nodes)
+            .map_err(|why| EngineError::new(EngineErrorKind::Internal, format!("first members: {why}")))?;
+        let applied = AppliedState {
+            last_applied: Some(seed_log_id()),
+            membership: StoredMembership::new(Some(seed_log_id()), membership),
+            last_hlc: 0,
+        };
+        let shard = self.descriptor.shard_id;
+        let stored = serde_json::to_vec(&self.descriptor).expect("plain data always encodes");
+        batch.put(Space::Meta, keys::descriptor(shard), stored);
+        batch.put(Space::Meta, keys::applied(shard), encode(&applied));
+        LocalReplica::of(replica, &self.descriptor).put(shard, batch);
+        Ok(())
+    }
+}
+
+impl ShardStateMachine {
+    /// Loads the state of a shard; finishes a snapshot installation that a crash interrupted.
+    pub fn open(
+        engine: Arc<dyn Engine>,
+        shard_id: ShardId,
+        replica_id: ReplicaId,
+        events: mpsc::UnboundedSender<ShardEvent>,
+    ) -> Result<Self, EngineError> {
+        snapshot::finish_interrupted(&*engine, shard_id)?;
+        let descriptor = match engine.get(Space::Meta, &keys::descriptor(shard_id))? {
+            Some(stored) => Some(Arc::new(decode_descriptor(&stored)?)),
+            None => None,
+        };
+        let applied = match engine.get(Space::Meta, &keys::applied(shard_id))? {
+            Some(stored) => decode_applied(&stored)?,
+            None => AppliedState::default(),
+        };
+        let state = Arc::new(ShardState::default());
+        state.set(descriptor.clone(), &applied);
+        let sessions = Sessions::new(shard_id);
+        Ok(Self {
+            engine,
+            shard_id,
+            replica_id,
+            descriptor,
+            applied,
+            sessions,
+            split_children: Vec::new(),
+            state,
+            events,
+        })
+    }
+
+    /// What readers share.
+    pub fn state(&self) -> Arc<ShardState> {
+        self.state.clone()
+    }
+
+    /// How far the log has been applied.
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.applied.last_applied
+    }
+
+    /// Applies one entry in one batch.
+    fn apply_entry(&mut self, entry: Entry) -> Result<CommandResult, EngineError> {
+        let mut batch = WriteBatch::default();
+        let log_id = entry.log_id;
+        let mut moved = false;
+        let result = match entry.payload {
+            EntryPayload::Blank => CommandResult::None,
+            EntryPayload::Membership(membership) => {
+                self.applied.membership = StoredMembership::new(Some(log_id), membership);
+                moved = true;
+                CommandResult::None
+            }
+            EntryPayload::Normal(command) => {
+                moved = !matches!(command, Command::Write(_));
+                self.apply_command(&command, &mut batch)?
+            }
+        };
+        self.applied.last_applied = Some(log_id);
+        batch.put(Space::Meta, keys::applied(self.shard_id), encode(&self.applied));
+        self.engine.write(batch)?;
+        self.state.set_last_hlc(self.applied.last_hlc);
+        if moved {
+            self.state.set(self.descriptor.clone(), &self.applied);
+        }
+        for child in self.split_children.drain(..) {
+            // The registry outlives its groups; when it is gone the node is stopping.
+            let _ = self.events.send(ShardEvent::SplitApplied { parent: self.shard_id, child });
+        }
+        Ok(result)
+    }
+
+    fn apply_command(
+        &mut self,
+        command: &Command,
+        batch: &mut WriteBatch,
+    ) -> Result<CommandResult, EngineError> {
+        match command {
+            Command::Write(write) => self.apply_write(write, batch).map(CommandResult::Write),
+            Command::Split(split) => self.apply_split(split, batch),
+            Command::AllocateReplica => Ok(self.apply_allocate(batch)),
+            Command::NoteStep(note) => self.note_step(note, batch).map(|()| CommandResult::None),
+            Command::ExpireSessions { before_hlc } => {
+                let engine = self.engine.clone();
+                self.sessions.expire(&*engine, *before_hlc, batch)?;
+                Ok(CommandResult::None)
+            }
+        }
+    }
+
+    fn local_snapshot(&self) -> Result<LocalSnapshot, EngineError> {
+        LocalSnapshot::take(&self.engine, self.shard_id, self.descriptor.as_deref())
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.applied.last_applied,
+            last_membership: self.applied.membership.clone(),
+        }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for ShardStateMachine {
+    type SnapshotData = ShardSnapshot;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied.last_applied, self.applied.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let result = self.apply_entry(entry)?;
+            if let Some(responder) = responder {
+                responder.send(result);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            engine: self.engine.clone(),
+            meta: self.meta(),
+            taken: self.local_snapshot().map_err(Some),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: ShardSnapshot,
+    ) -> Result<(), io::Error> {
+        let ShardSnapshot::Staged(staged) = snapshot else {
+            // Our own state handed back: it is in place already.
+            return Ok(());
+        };
+        let old_range = self.descriptor.as_deref().map(|d| (d.table_id, d.range.clone()));
+        let engine = self.engine.clone();
+        let (shard, meta) = (self.shard_id, meta.clone());
+        let installed = tokio::task::spawn_blocking(move || {
+            snapshot::install(&*engine, shard, &meta, &staged, old_range)
+        })
+        .await
+        .map_err(io::Error::other)??;
+        let (descriptor, applied) = installed;
+        self.descriptor = Some(Arc::new(descriptor));
+        self.applied = applied;
+        self.sessions.reset();
+        self.state.set(self.descriptor.clone(), &self.applied);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<Snapshot>, io::Error> {
+        if self.applied.last_applied.is_none() {
+            return Ok(None);
+        }
+        let snapshot = ShardSnapshot::Local(Arc::new(self.local_snapshot()?));
+        Ok(Some(Snapshot { meta: self.meta(), snapshot }))
+    }
+}
+
+/// Makes the present state durable, so that the log before it may go.
+pub struct SnapshotBuilder {
+    engine: Arc<dyn Engine>,
+    meta: SnapshotMeta,
+    taken: Result<LocalSnapshot, Option<EngineError>>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = ShardSnapshot;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> Result<Snapshot, io::Error> {
+        let engine = self.engine.clone();
+        tokio::task::spawn_blocking(move || engine.sync()).await.map_err(io::Error::other)??;
+        let taken = match std::mem::replace(&mut self.taken, Err(None)) {
+            Ok(taken) => taken,
+            Err(Some(error)) => return Err(error.into()),
+            Err(None) => return Err(io::Error::other("a snapshot builder builds once")),
+        };
+        let snapshot = ShardSnapshot::Local(Arc::new(taken));
+        Ok(Snapshot { meta: self.meta.clone(), snapshot })
+    }
+}

@@ -1,0 +1,194 @@
+//! Node to node: one stream per pair of nodes carries the consensus messages of every group.
+//!
+//! ```text
+//! group A ─┐                        ┌─► group A
+//! group B ─┼─► queue ─► one stream ─┼─► group B      answers come back by frame id
+//! group C ─┘   (bounded)            └─► group C
+//! ```
+//! An emulated WAN delay is applied to every frame, in both directions, without reordering requests.
+
+mod link;
+pub mod server;
+mod snapshot;
+
+pub use snapshot::Outgoing;
+
+use crate::members::Members;
+use bytes::Bytes;
+use isobar_api::{ApiError, ErrorCode, NodeId, ShardId, limits, proto};
+use link::Link;
+use proto::peer_client::PeerClient;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// What a frame asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FrameKind {
+    /// Append entries, or a heartbeat.
+    Append = 1,
+    /// A vote.
+    Vote = 2,
+    /// A pre-vote.
+    PreVote = 3,
+    /// A transfer of leadership.
+    TransferLeader = 4,
+    /// Answer: it was done; the payload is the group's answer.
+    Answer = 16,
+    /// Answer: no such replica here.
+    UnknownReplica = 17,
+    /// Answer: it failed; the payload is a text.
+    Failed = 18,
+}
+
+impl FrameKind {
+    /// The kind with this number.
+    pub fn from_wire(kind: u32) -> Option<Self> {
+        [
+            Self::Append,
+            Self::Vote,
+            Self::PreVote,
+            Self::TransferLeader,
+            Self::Answer,
+            Self::UnknownReplica,
+            Self::Failed,
+        ]
+        .into_iter()
+        .find(|k| *k as u32 == kind)
+    }
+}
+
+/// Why a message got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// The node cannot be reached now.
+    #[error("{node} cannot be reached: {why}")]
+    Unreachable {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        why: String,
+    },
+    /// No answer in time.
+    #[error("{node} did not answer in time")]
+    Timeout {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node holds no such replica.
+    #[error("{node} holds no such replica")]
+    UnknownReplica {
+        /// The node.
+        node: NodeId,
+    },
+    /// The group there failed.
+    #[error("{node}: {why}")]
+    Failed {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A consensus message between two replicas of a shard.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The shard.
+    pub shard: ShardId,
+    /// The sender's replica id.
+    pub from_replica: u64,
+    /// The receiver's replica id.
+    pub to_replica: u64,
+    /// What it asks for.
+    pub kind: FrameKind,
+    /// The encoded request.
+    pub payload: Vec<u8>,
+}
+
+/// Sends to other nodes. Cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    members: Members,
+    links: Arc<Mutex<HashMap<NodeId, Arc<Link>>>>,
+    channels: Arc<Mutex<HashMap<String, Channel>>>,
+}
+
+impl Transport {
+    /// A transport without any connection yet.
+    pub fn new(members: Members) -> Self {
+        Self { members, links: Arc::default(), channels: Arc::default() }
+    }
+
+    /// The members it knows.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Sends a consensus message and waits for its answer.
+    pub async fn call(
+        &self,
+        node: NodeId,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Bytes, TransportError> {
+        let link = {
+            let mut links = self.links.lock().expect("no holder of this lock panics");
+            links.entry(node).or_insert_with(|| Link::start(node, self.clone())).clone()
+        };
+        link.call(message, timeout).await
+    }
+
+    /// A lazily connected channel to a node.
+    pub fn channel(&self, node: NodeId) -> Result<Channel, ApiError> {
+        let member = self.members.get(node).ok_or_else(|| {
+            ApiError::new(ErrorCode::Unreachable, format!("{node} is not a known member"))
+        })?;
+        let mut channels = self.channels.lock().expect("no holder of this lock panics");
+        if let Some(channel) = channels.get(&member.address) {
+            return Ok(channel.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{}", member.address))
+            .map_err(|why| ApiError::new(ErrorCode::BadAddress, format!("{}: {why}", member.address)))?
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_secs(2))
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true);
+        let channel = endpoint.connect_lazy();
+        channels.insert(member.address, channel.clone());
+        Ok(channel)
+    }
+
+    /// A client for the unary calls between nodes. The caller applies [`Self::delayed`].
+    pub fn peer(&self, node: NodeId) -> Result<PeerClient<Channel>, ApiError> {
+        let client = PeerClient::new(self.channel(node)?);
+        Ok(client
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
+    }
+
+    /// Runs a unary call to a node with a time limit and the emulated delay of both ways.
+    pub async fn delayed<T>(
+        &self,
+        node: NodeId,
+        timeout: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, ApiError> {
+        let delay = self.members.one_way_delay_to(node);
+        tokio::time::sleep(delay).await;
+        let answer = tokio::time::timeout(timeout, call).await;
+        tokio::time::sleep(delay).await;
+        match answer {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(ApiError::from_status(&status)),
+            Err(_) => {
+                Err(ApiError::new(ErrorCode::DeadlineExceeded, format!("{node} did not answer in time")))
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Sending a snapshot: header, hashed chunks, manifest.
+
+use super::{Transport, TransportError};
+use crate::{
+    consensus::raft::types::{SnapshotMeta, Vote, encode},
+    shard::{Cursor, LocalSnapshot},
+};
+use isobar_api::{
+    NodeId, ShardId,
+    proto::{SnapshotChunk, SnapshotFrame, SnapshotHeader, SnapshotManifest, snapshot_frame::Part},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Chunks read ahead of the network.
+const CHUNKS_AHEAD: usize = 4;
+
+/// A snapshot on its way.
+pub struct Outgoing {
+    /// The shard.
+    pub shard: ShardId,
+    /// The receiving replica.
+    pub to_replica: u64,
+    /// The leader's vote.
+    pub vote: Vote,
+    /// What it stands for.
+    pub meta: SnapshotMeta,
+    /// The view.
+    pub snapshot: Arc<LocalSnapshot>,
+}
+
+impl Transport {
+    /// Sends a snapshot; answers with the receiving group's encoded response.
+    pub async fn send_snapshot(
+        &self,
+        node: NodeId,
+        outgoing: Outgoing,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, TransportError> {
+        let unreachable = |why: String| TransportError::Unreachable { node, why };
+        let mut client = self.peer(node).map_err(|e| unreachable(e.to_string()))?;
+        let (frames, stream) = mpsc::channel(CHUNKS_AHEAD);
+        let header = self.header(&outgoing);
+        let reader = tokio::task::spawn_blocking(move || produce(&outgoing.snapshot, header, &frames));
+        tokio::time::sleep(self.members.one_way_delay_to(node)).await;
+        let sent = tokio::time::timeout(timeout, client.install_snapshot(ReceiverStream::new(stream)));
+        let reply = match sent.await {
+            Err(_) => return Err(TransportError::Timeout { node }),
+            Ok(Err(status)) => return Err(unreachable(status.message().to_owned())),
+            Ok(Ok(reply)) => reply.into_inner(),
+        };
+        tokio::time::sleep(self.members.one_way_delay_to(node)).await;
+        if let Err(why) = reader.await.unwrap_or_else(|why| Err(why.to_string())) {
+            return Err(TransportError::Failed { node, why });
+        }
+        if !reply.error.is_empty() {
+            return Err(TransportError::Failed { node, why: reply.error });
+        }
+        Ok(reply.payload.to_vec())
+    }
+
+    fn header(&self, outgoing: &Outgoing) -> SnapshotFrame {
+        let header = SnapshotHeader {
+            shard_id: outgoing.shard.0,
+            from_node: self.members.own().node_id.0,
+            to_replica: outgoing.to_replica,
+            vote: encode(&outgoing.vote).into(),
+            meta: encode(&outgoing.meta).into(),
+            snapshot_id: blake3::hash(&encode(&outgoing.meta)).to_hex()[..16].to_owned(),
+        };
+        SnapshotFrame { part: Some(Part::Header(header)) }
+    }
+}
+
+/// Reads the view chunk by chunk into the channel; stops when the receiver is gone.
+fn produce(
+    snapshot: &LocalSnapshot,
+    header: SnapshotFrame,
+    frames: &mpsc::Sender<SnapshotFrame>,
+) -> Result<(), String> {
+    let closed = |_| "the receiver stopped".to_owned();
+    frames.blocking_send(header).map_err(closed)?;
+    let mut cursor = Cursor::default();
+    let (mut chunks, mut bytes) = (0, 0);
+    let mut root = blake3::Hasher::new();
+    while let Some(data) = snapshot.next_chunk(&mut cursor).map_err(|e| e.to_string())? {
+        let hash = blake3::hash(&data);
+        root.update(hash.as_bytes());
+        bytes += data.len() as u64;
+        let hash = hash.as_bytes().to_vec().into();
+        let chunk = SnapshotChunk { index: chunks, data: data.into(), hash };
+        frames.blocking_send(SnapshotFrame { part: Some(Part::Chunk(chunk)) }).map_err(closed)?;
+        chunks += 1;
+    }
+    let root_hash = root.finalize().as_bytes().to_vec().into();
+    let manifest = SnapshotManifest { chunks, bytes, root_hash };
+    frames.blocking_send(SnapshotFrame { part: Some(Part::Manifest(manifest)) }).map_err(closed)
+}
