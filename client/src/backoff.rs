@@ -1,0 +1,29 @@
+//! Waiting between attempts: exponential with jitter, never shorter than a node asked for.
+
+use std::time::Duration;
+
+const FIRST_MS: u64 = 8;
+const LONGEST_MS: u64 = 400;
+
+/// The pause before the attempt after `failed_rounds` failed rounds. `random` is uniform in 0 to 1:
+/// half of the pause is fixed and half is jitter, so that clients do not come back in step.
+pub(crate) fn pause(failed_rounds: u32, retry_after_ms: u64, random: f64) -> Duration {
+    let full_ms = (FIRST_MS << failed_rounds.min(10)).min(LONGEST_MS) as f64;
+    let jittered_ms = full_ms * (0.5 + 0.5 * random.clamp(0.0, 1.0));
+    Duration::from_micros((jittered_ms * 1_000.0) as u64 + retry_after_ms.min(5_000) * 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_stay_bounded_and_respect_the_node() {
+        let ms = |round, after, random| pause(round, after, random).as_millis();
+        assert!(ms(0, 0, 1.0) <= u128::from(FIRST_MS));
+        assert!(ms(3, 0, 0.0) > ms(0, 0, 1.0));
+        assert_eq!(ms(63, 0, 1.0), u128::from(LONGEST_MS));
+        assert!(ms(0, 50, 0.0) >= 50);
+        assert!(ms(2, 0, 0.0) < ms(2, 0, 1.0));
+    }
+}

@@ -1,0 +1,237 @@
+//! What the client has learned: the shard map, tables by name, members. Never asked for per request.
+
+use isobar_api::{
+    ApiError, ErrorCode, KeyRange, NodeId, Region, ShardEntry, ShardId, TableId, map::ShardMap,
+    proto, report::MemberInfo, table::TableInfo,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+#[derive(Default)]
+pub(crate) struct Cache {
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    cluster_id: String,
+    shards: ShardMap,
+    tables: BTreeMap<String, Arc<TableInfo>>,
+    members: BTreeMap<NodeId, MemberInfo>,
+}
+
+impl Cache {
+    /// Takes in a whole map. Refuses one of another cluster: its nodes must never see our writes.
+    pub(crate) fn absorb(&self, response: proto::ShardMapResponse) -> Result<(), ApiError> {
+        let tables: Vec<TableInfo> = decode("the list of tables", &response.tables_json)?;
+        let mut known = self.write();
+        let theirs = response.cluster_id;
+        if !theirs.is_empty() {
+            if !known.cluster_id.is_empty() && known.cluster_id != theirs {
+                let message = format!(
+                    "the node belongs to cluster {theirs}, not to {}",
+                    known.cluster_id
+                );
+                return Err(ApiError::new(ErrorCode::BadAddress, message));
+            }
+            known.cluster_id = theirs;
+        }
+        for entry in response.shards {
+            known.shards.merge(entry.into());
+        }
+        let members: BTreeMap<_, _> = response
+            .members
+            .into_iter()
+            .filter_map(member)
+            .map(|m| (m.node_id, m))
+            .collect();
+        if !members.is_empty() {
+            known.members = members;
+        }
+        known.tables = tables
+            .into_iter()
+            .map(|t| (t.spec.name.clone(), Arc::new(t)))
+            .collect();
+        Ok(())
+    }
+
+    /// Takes in entries that came with an error. Returns whether they were news.
+    pub(crate) fn merge(&self, entries: &[ShardEntry]) -> bool {
+        if entries.is_empty() {
+            return false;
+        }
+        let mut known = self.write();
+        entries.iter().fold(false, |news, entry| {
+            known.shards.merge(entry.clone()) || news
+        })
+    }
+
+    pub(crate) fn learn_table(&self, info: TableInfo) -> Arc<TableInfo> {
+        let info = Arc::new(info);
+        self.write()
+            .tables
+            .insert(info.spec.name.clone(), info.clone());
+        info
+    }
+
+    pub(crate) fn find(&self, table: TableId, key: &[u8]) -> Option<ShardEntry> {
+        self.read().shards.find(table, key).cloned()
+    }
+
+    /// The range of the shard that owns the key; the whole table while that is unknown.
+    pub(crate) fn range_of(&self, table: TableId, key: &[u8]) -> KeyRange {
+        self.read()
+            .shards
+            .find(table, key)
+            .map(|e| e.range.clone())
+            .unwrap_or_default()
+    }
+
+    /// Groups key positions by the shard that owns them; the last list has those nobody is known to own.
+    pub(crate) fn group(
+        &self,
+        table: TableId,
+        keys: &[&[u8]],
+        positions: &[usize],
+    ) -> (Vec<(ShardEntry, Vec<usize>)>, Vec<usize>) {
+        let known = self.read();
+        let mut groups: BTreeMap<ShardId, (ShardEntry, Vec<usize>)> = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for &position in positions {
+            match known.shards.find(table, keys[position]) {
+                Some(entry) => groups
+                    .entry(entry.shard_id)
+                    .or_insert_with(|| (entry.clone(), Vec::new()))
+                    .1
+                    .push(position),
+                None => unknown.push(position),
+            }
+        }
+        (groups.into_values().collect(), unknown)
+    }
+
+    pub(crate) fn table(&self, name: &str) -> Option<Arc<TableInfo>> {
+        self.read().tables.get(name).cloned()
+    }
+
+    pub(crate) fn tables(&self) -> Vec<TableInfo> {
+        self.read().tables.values().map(|t| (**t).clone()).collect()
+    }
+
+    pub(crate) fn shards(&self) -> Vec<ShardEntry> {
+        self.read().shards.iter().cloned().collect()
+    }
+
+    pub(crate) fn members(&self) -> Vec<MemberInfo> {
+        self.read().members.values().cloned().collect()
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        self.read().cluster_id.clone()
+    }
+
+    /// Address, region and liveness by gossip.
+    pub(crate) fn member<T>(&self, node: NodeId, f: impl FnOnce(&MemberInfo) -> T) -> Option<T> {
+        self.read().members.get(&node).map(f)
+    }
+
+    pub(crate) fn region_of(&self, node: NodeId) -> Option<Region> {
+        self.member(node, |m| m.region.clone())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known
+            .read()
+            .expect("no code panics while it holds this lock")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known
+            .write()
+            .expect("no code panics while it holds this lock")
+    }
+}
+
+/// Reads a JSON document of a node or controller; empty stands for an empty list.
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(
+    what: &str,
+    json: &[u8],
+) -> Result<T, ApiError> {
+    let json = if json.is_empty() { b"[]" } else { json };
+    serde_json::from_slice(json).map_err(|error| {
+        let message = format!("{what} cannot be read: {error}");
+        ApiError::new(ErrorCode::Internal, message)
+    })
+}
+
+fn member(member: proto::Member) -> Option<MemberInfo> {
+    let region = match Region::new(member.region) {
+        Ok(region) => region,
+        Err(error) => {
+            tracing::warn!(node = member.node_id, %error, "member left out");
+            return None;
+        }
+    };
+    Some(MemberInfo {
+        node_id: NodeId(member.node_id),
+        address: member.address,
+        region,
+        zone: member.zone,
+        alive: member.alive,
+        // Load is advice only: a member of a newer version may say it in another way.
+        load: serde_json::from_slice(&member.load_json).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isobar_api::Epoch;
+
+    fn response(cluster: &str) -> proto::ShardMapResponse {
+        proto::ShardMapResponse {
+            cluster_id: cluster.into(),
+            ..proto::ShardMapResponse::default()
+        }
+    }
+
+    #[test]
+    fn another_clusters_map_is_refused() {
+        let cache = Cache::default();
+        cache
+            .absorb(response(""))
+            .expect("a node that is not formed yet");
+        cache.absorb(response("one")).expect("the first cluster");
+        let error = cache.absorb(response("two")).expect_err("another one");
+        assert_eq!(error.code, ErrorCode::BadAddress);
+    }
+
+    #[test]
+    fn keys_are_grouped_by_owner() {
+        let cache = Cache::default();
+        let entry = |id, start: &str, end: &str| ShardEntry {
+            shard_id: ShardId(id),
+            table_id: TableId(1),
+            range: KeyRange {
+                start: start.into(),
+                end: end.into(),
+            },
+            epoch: Epoch {
+                shape: 1,
+                membership: 1,
+            },
+            replicas: vec![],
+            leader: None,
+            term: 1,
+        };
+        assert!(cache.merge(&[entry(1, "", "h"), entry(2, "h", "p")]));
+        assert!(!cache.merge(&[entry(1, "", "h")]));
+        let keys: Vec<&[u8]> = vec![b"a", b"k", b"z", b"b"];
+        let (groups, unknown) = cache.group(TableId(1), &keys, &[0, 1, 2, 3]);
+        let groups: Vec<_> = groups.into_iter().map(|(e, p)| (e.shard_id.0, p)).collect();
+        assert_eq!(groups, [(1, vec![0, 3]), (2, vec![1])]);
+        assert_eq!(unknown, [2]);
+    }
+}

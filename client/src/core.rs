@@ -1,0 +1,173 @@
+//! What all handles of one client share: cache, links, session, limits.
+
+use crate::{
+    cache::Cache,
+    config::ClientConfig,
+    failure::Failure,
+    link::{Answer, Job, LaneKind, Link},
+    refresh::Refresher,
+    route::Way,
+    session::Session,
+};
+use isobar_api::{ApiError, ErrorCode, NodeId};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+pub(crate) struct Core {
+    pub(crate) config: ClientConfig,
+    pub(crate) cache: Cache,
+    pub(crate) session: Arc<Session>,
+    pub(crate) refresher: Refresher,
+    links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+    rng: Mutex<StdRng>,
+    permits: Semaphore,
+}
+
+impl Core {
+    pub(crate) fn new(config: ClientConfig) -> Result<Arc<Self>, ApiError> {
+        config.validate()?;
+        let mut rng = match config.seed {
+            Some(seed) => StdRng::seed_from_u64(seed),
+            None => StdRng::from_rng(&mut rand::rng()),
+        };
+        let mut client_id = [0; 16];
+        rng.fill_bytes(&mut client_id);
+        Ok(Arc::new(Self {
+            cache: Cache::default(),
+            session: Session::new(client_id),
+            refresher: Refresher::default(),
+            links: Mutex::default(),
+            rng: Mutex::new(rng),
+            permits: Semaphore::new(config.max_in_flight),
+            config,
+        }))
+    }
+
+    /// A uniform number from 0 to 1, for jitter.
+    pub(crate) fn random(&self) -> f64 {
+        self.rng
+            .lock()
+            .expect("no code panics while it holds this lock")
+            .random()
+    }
+
+    /// Room for one more operation; waits for it until the deadline.
+    pub(crate) async fn permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, ApiError> {
+        match timeout_at(deadline, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let message = format!(
+                    "{} operations of this client are under way already",
+                    self.config.max_in_flight
+                );
+                Err(ApiError::new(ErrorCode::Overloaded, message))
+            }
+        }
+    }
+
+    /// The connection to a member; made when first needed, and anew when its address changed.
+    pub(crate) fn link(&self, node: NodeId) -> Result<Arc<Link>, Failure> {
+        let Some(address) = self.cache.member(node, |m| m.address.clone()) else {
+            return Err(Failure::NotSent(format!(
+                "the address of {node} is not known"
+            )));
+        };
+        let mut links = self
+            .links
+            .lock()
+            .expect("no code panics while it holds this lock");
+        if let Some(link) = links.get(&node)
+            && link.address == address
+        {
+            return Ok(link.clone());
+        }
+        let link = Link::open(node, &address, &self.config).map_err(Failure::Answered)?;
+        links.insert(node, link.clone());
+        Ok(link)
+    }
+
+    /// What is known of the way to a node.
+    pub(crate) fn way(&self, node: NodeId) -> Way {
+        let links = self
+            .links
+            .lock()
+            .expect("no code panics while it holds this lock");
+        let link = links.get(&node).cloned();
+        drop(links);
+        let home = self.config.region.as_ref();
+        let member = self.cache.member(node, |m| (m.alive, m.region.clone()));
+        let (alive, region) = match member {
+            Some((alive, region)) => (alive, Some(region)),
+            None => (false, None),
+        };
+        let known_ms = home
+            .zip(region.as_ref())
+            .filter(|_| !self.config.distances().is_empty())
+            .and_then(|(a, b)| self.config.distances().get(a, b));
+        Way {
+            suspect: !alive || link.as_ref().is_some_and(|l| l.is_suspect()),
+            known_ms,
+            own_region: home.is_some() && home == region.as_ref(),
+            measured_ms: link.and_then(|l| l.measured_ms()),
+        }
+    }
+
+    /// Sends one item to a node, over the emulated distance where there is one.
+    pub(crate) async fn exchange(
+        &self,
+        node: NodeId,
+        kind: LaneKind,
+        job: Job,
+    ) -> Result<Answer, Failure> {
+        let link = self.link(node)?;
+        let deadline = job.deadline;
+        let half = self.emulated_half(node);
+        if half.is_zero() {
+            return link.send(kind, job).await;
+        }
+        let arrival = Instant::now() + half;
+        if arrival >= deadline {
+            sleep_until(deadline).await;
+            return Err(Failure::NotSent(format!(
+                "{node} is too far away for the deadline"
+            )));
+        }
+        sleep_until(arrival).await;
+        let answer = link.send(kind, job).await;
+        let back = Instant::now() + half;
+        sleep_until(back.min(deadline)).await;
+        if back > deadline && answer.is_ok() {
+            return Err(Failure::Lost(format!("{node} did not answer in time")));
+        }
+        answer
+    }
+
+    fn emulated_half(&self, node: NodeId) -> Duration {
+        let Some(wan) = &self.config.wan else {
+            return Duration::ZERO;
+        };
+        let home = self.config.region.as_ref();
+        let region = self.cache.region_of(node);
+        match home.zip(region.as_ref()) {
+            Some((a, b)) if a != b => {
+                let rtt_ms = wan.rtt.get(a, b).unwrap_or(0.0).clamp(0.0, 60_000.0);
+                Duration::from_micros((rtt_ms * 500.0) as u64)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The deadline of an operation that begins now.
+    pub(crate) fn deadline(&self, timeout_ms: Option<u64>) -> Instant {
+        let ms = timeout_ms.unwrap_or(self.config.request_timeout_ms);
+        Instant::now() + Duration::from_millis(ms.clamp(1, isobar_api::limits::DEADLINE_MS_MAX))
+    }
+}

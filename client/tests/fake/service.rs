@@ -1,0 +1,159 @@
+//! The gRPC side of the fake nodes.
+
+use super::{Seen, State, lock, table};
+use futures::stream::{Empty, empty};
+use isobar_api::{ApiError, ErrorCode, NodeId, proto};
+use proto::{kv_item::Op, kv_server::Kv, node_server};
+use std::sync::{Arc, Mutex};
+use tonic::{Request, Response, Status};
+
+#[derive(Clone)]
+pub struct Node {
+    pub node: NodeId,
+    pub state: Arc<Mutex<State>>,
+}
+
+impl Node {
+    fn check_up(&self) -> Result<(), Status> {
+        // Without details, as when the transport breaks.
+        match lock(&self.state).down.contains(&self.node) {
+            true => Err(Status::unavailable("connection reset")),
+            false => Ok(()),
+        }
+    }
+
+    fn note(&self, request: &proto::KvRequest) {
+        let write = |item: &proto::KvItem| match &item.op {
+            Some(Op::Write(op)) => {
+                Some((op.client_id.to_vec(), op.sequence, op.first_unacknowledged))
+            }
+            _ => None,
+        };
+        lock(&self.state).seen.push(Seen {
+            node: self.node,
+            items: request.items.len(),
+            writes: request.items.iter().filter_map(write).collect(),
+        });
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for Node {
+    async fn execute(
+        &self,
+        request: Request<proto::KvRequest>,
+    ) -> Result<Response<proto::KvResponse>, Status> {
+        let request = request.into_inner();
+        self.check_up()?;
+        self.note(&request);
+        let work = lock(&self.state).work;
+        tokio::time::sleep(work).await;
+        let mut state = lock(&self.state);
+        let keys: usize = request
+            .items
+            .iter()
+            .map(|item| {
+                if let Some(Op::Get(op)) = &item.op {
+                    op.keys.len()
+                } else {
+                    0
+                }
+            })
+            .sum();
+        if state.answer_keys_max.is_some_and(|max| keys > max) {
+            return Err(Status::out_of_range("message length too large"));
+        }
+        let writes = request
+            .items
+            .iter()
+            .any(|item| matches!(item.op, Some(Op::Write(_))));
+        let result = |result: Result<_, ApiError>| proto::KvResult {
+            result: Some(result.unwrap_or_else(|e| proto::kv_result::Result::Error(e.into()))),
+        };
+        let results = request
+            .items
+            .into_iter()
+            .map(|item| result(state.item(self.node, item)))
+            .collect();
+        if writes && state.lose_answers > 0 {
+            state.lose_answers -= 1;
+            return Err(Status::unavailable("connection reset"));
+        }
+        Ok(Response::new(proto::KvResponse { results }))
+    }
+}
+
+fn absent<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("not in the fake"))
+}
+
+#[tonic::async_trait]
+impl node_server::Node for Node {
+    async fn get_shard_map(
+        &self,
+        _: Request<proto::ShardMapRequest>,
+    ) -> Result<Response<proto::ShardMapResponse>, Status> {
+        self.check_up()?;
+        let mut state = lock(&self.state);
+        state.map_requests += 1;
+        let shards = state.published.as_ref().unwrap_or(&state.shards);
+        Ok(Response::new(proto::ShardMapResponse {
+            cluster_id: "fake".into(),
+            shards: shards.iter().map(Into::into).collect(),
+            members: state.members.clone(),
+            tables_json: serde_json::to_vec(&[table()]).expect("plain data").into(),
+        }))
+    }
+
+    async fn create_table(
+        &self,
+        request: Request<proto::CreateTableRequest>,
+    ) -> Result<Response<proto::CreateTableResponse>, Status> {
+        self.check_up()?;
+        let spec = serde_json::from_slice(&request.into_inner().spec_json);
+        match spec {
+            Ok(spec) if table().spec == spec => {
+                let table_json = serde_json::to_vec(&table()).expect("plain data").into();
+                Ok(Response::new(proto::CreateTableResponse { table_json }))
+            }
+            _ => Err(ApiError::new(ErrorCode::TableExists, "the fake has one table").into()),
+        }
+    }
+
+    async fn list_tables(
+        &self,
+        _: Request<proto::ListTablesRequest>,
+    ) -> Result<Response<proto::ListTablesResponse>, Status> {
+        absent()
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<proto::GetStatusRequest>,
+    ) -> Result<Response<proto::GetStatusResponse>, Status> {
+        absent()
+    }
+
+    type SubscribeReportsStream = Empty<Result<proto::ReportFrame, Status>>;
+    async fn subscribe_reports(
+        &self,
+        _: Request<proto::SubscribeReportsRequest>,
+    ) -> Result<Response<Self::SubscribeReportsStream>, Status> {
+        Ok(Response::new(empty()))
+    }
+
+    type ExecuteStepStream = Empty<Result<proto::StepFrame, Status>>;
+    async fn execute_step(
+        &self,
+        _: Request<proto::ExecuteStepRequest>,
+    ) -> Result<Response<Self::ExecuteStepStream>, Status> {
+        Ok(Response::new(empty()))
+    }
+
+    async fn abort_step(
+        &self,
+        _: Request<proto::AbortStepRequest>,
+    ) -> Result<Response<proto::AbortStepResponse>, Status> {
+        absent()
+    }
+}
