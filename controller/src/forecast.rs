@@ -1,0 +1,259 @@
+//! Feeds closed windows to the champions of `isobar-models` and reads their forecasts back for the planner.
+
+use crate::{
+    observe::ClosedWindow,
+    service::WINDOWS_KEPT,
+    view::{ArrivalForecast, Forecasts},
+};
+use isobar_api::{Region, ShardId, policy::ObservePolicy};
+use isobar_models::{BookConfig, ChampionConfig, ForecastBook, SeriesForecast, book::SeriesInput};
+use isobar_telemetry::{Sample, WindowSeries};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Reads or writes: they follow different clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Class {
+    Reads,
+    Writes,
+}
+
+type Key = (ShardId, Option<Region>, Class);
+
+/// The series of every shard and region, and who forecasts them.
+#[derive(Debug)]
+pub(crate) struct Forecaster {
+    window_s: u64,
+    horizon: usize,
+    series: BTreeMap<Key, WindowSeries>,
+    book: ForecastBook<Key>,
+    latest: BTreeMap<Key, SeriesForecast>,
+    newest_end_unix_ms: u64,
+    is_dirty: bool,
+}
+
+impl Forecaster {
+    /// Without history.
+    pub(crate) fn new(policy: &ObservePolicy) -> Self {
+        let horizon = usize::try_from(policy.horizon_windows).unwrap_or(1).max(1);
+        let champion = ChampionConfig {
+            horizon,
+            non_negative: true,
+            ..ChampionConfig::default()
+        };
+        Self {
+            window_s: policy.window_s.max(1),
+            horizon,
+            series: BTreeMap::new(),
+            book: ForecastBook::new(BookConfig {
+                champion,
+                ..BookConfig::default()
+            }),
+            latest: BTreeMap::new(),
+            newest_end_unix_ms: 0,
+            is_dirty: false,
+        }
+    }
+
+    /// Starts anew if the policy now asks for other windows; series of another length do not mix.
+    pub(crate) fn configure(&mut self, policy: &ObservePolicy) {
+        let horizon = usize::try_from(policy.horizon_windows).unwrap_or(1).max(1);
+        if (self.window_s, self.horizon) != (policy.window_s.max(1), horizon) {
+            *self = Self::new(policy);
+        }
+    }
+
+    /// Takes in one closed window. A shard that was heard but had no request from a region had a
+    /// measured zero there; a shard that was not heard has a gap.
+    pub(crate) fn add(&mut self, window: &ClosedWindow) {
+        if window.window_ms != self.window_s * 1_000 {
+            return;
+        }
+        let end = window.start_unix_ms + window.window_ms;
+        self.series
+            .retain(|(shard, ..), _| window.shards.contains_key(shard));
+        for (shard, rates) in &window.shards {
+            let Some(rates) = rates else { continue };
+            for (region, rate) in rates {
+                for (class, rate_per_s) in [
+                    (Class::Reads, rate.reads_per_s),
+                    (Class::Writes, rate.writes_per_s),
+                ] {
+                    self.put((*shard, region.clone(), class), rate_per_s, end);
+                }
+            }
+            let of_shard = (*shard, None, Class::Reads)..(ShardId(shard.0 + 1), None, Class::Reads);
+            let silent: Vec<Key> = self
+                .series
+                .range(of_shard)
+                .filter(|((_, region, _), _)| !rates.contains_key(region))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in silent {
+                self.put(key, 0.0, end);
+            }
+        }
+        self.newest_end_unix_ms = self.newest_end_unix_ms.max(end);
+        self.is_dirty = true;
+    }
+
+    /// Which model serves how many series.
+    pub(crate) fn champions(&self) -> Vec<(String, u32)> {
+        let mut count: BTreeMap<&str, u32> = BTreeMap::new();
+        for forecast in self.latest.values() {
+            *count.entry(&forecast.model).or_default() += 1;
+        }
+        count
+            .into_iter()
+            .map(|(model, n)| (model.to_owned(), n))
+            .collect()
+    }
+
+    /// Forecasts over the policy's horizon. Works only when a window was added since; can take long.
+    pub(crate) fn forecasts(&mut self, now_unix_ms: u64) -> Forecasts {
+        if self.is_dirty {
+            self.refresh();
+            self.is_dirty = false;
+        }
+        let mut out = Forecasts::new();
+        for ((shard, region, class), reads) in &self.latest {
+            if *class != Class::Reads {
+                continue;
+            }
+            let writes = self.latest.get(&(*shard, region.clone(), Class::Writes));
+            let behind = u64::try_from(reads.stale_windows).unwrap_or(0) * self.window_s * 1_000;
+            let forecast = ArrivalForecast {
+                reads_per_s: mean_over_horizon(reads),
+                writes_per_s: writes.map_or([0.0; 3], mean_over_horizon),
+                model: reads.model.clone(),
+                age_ms: now_unix_ms.saturating_sub(self.newest_end_unix_ms) + behind,
+            };
+            out.entry(*shard)
+                .or_default()
+                .insert(region.clone(), forecast);
+        }
+        out
+    }
+
+    fn refresh(&mut self) {
+        let end = self.newest_end_unix_ms;
+        let closed: BTreeMap<Key, Vec<Option<f64>>> = self
+            .series
+            .iter()
+            .map(|(key, series)| (key.clone(), series.closed(end)))
+            .collect();
+        let at_unix_s = end / 1_000;
+        let inputs = closed
+            .iter()
+            .map(|(key, windows)| (key.clone(), SeriesInput { windows, at_unix_s }))
+            .collect();
+        self.latest = self.book.tick(at_unix_s / self.window_s, &inputs);
+    }
+
+    fn put(&mut self, key: Key, rate_per_s: f64, end_unix_ms: u64) {
+        let window_s = u32::try_from(self.window_s).unwrap_or(u32::MAX);
+        let capacity = usize::try_from(WINDOWS_KEPT).unwrap_or(usize::MAX);
+        let series = self
+            .series
+            .entry(key)
+            .or_insert_with(|| WindowSeries::new(window_s, capacity));
+        let sample = Sample {
+            at_unix_ms: end_unix_ms,
+            interval_ms: self.window_s * 1_000,
+            count: rate_per_s * f64::from(window_s),
+        };
+        if let Err(error) = series.add(sample) {
+            tracing::debug!(%error, "a window was not taken into its series");
+        }
+    }
+}
+
+/// Lower end, mean and upper end, averaged over the windows ahead.
+fn mean_over_horizon(forecast: &SeriesForecast) -> [f64; 3] {
+    let count = u32::try_from(forecast.intervals.len().max(1)).map_or(1.0, f64::from);
+    let mut sums = [0.0; 3];
+    for interval in &forecast.intervals {
+        sums[0] += interval.lower;
+        sums[1] += interval.mean;
+        sums[2] += interval.upper;
+    }
+    sums.map(|sum| sum / count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::ArrivalRate;
+
+    fn window(n: u64, rates: Option<&[(&str, f64)]>) -> ClosedWindow {
+        let rate = |(region, reads_per_s): &(&str, f64)| {
+            let region = Region::new(*region).expect("legal");
+            (
+                Some(region),
+                ArrivalRate {
+                    reads_per_s: *reads_per_s,
+                    writes_per_s: 1.0,
+                },
+            )
+        };
+        let rates = rates.map(|list| list.iter().map(rate).collect());
+        let shards = BTreeMap::from([(ShardId(1), rates)]);
+        ClosedWindow {
+            start_unix_ms: n * 10_000,
+            window_ms: 10_000,
+            shards,
+        }
+    }
+
+    #[test]
+    fn a_region_that_falls_silent_is_zero_and_a_lost_report_is_not() {
+        let mut forecaster = Forecaster::new(&ObservePolicy::default());
+        for n in 100..130 {
+            forecaster.add(&window(n, Some(&[("eu", 20.0), ("us", 8.0)])));
+        }
+        let [eu, us] = ["eu", "us"].map(|r| Some(Region::new(r).expect("legal")));
+        let steady = forecaster.forecasts(1_300_000);
+        let of_eu = &steady[&ShardId(1)][&eu];
+        assert!((of_eu.reads_per_s[1] - 20.0).abs() < 1.0, "{of_eu:?}");
+        assert!((of_eu.writes_per_s[1] - 1.0).abs() < 0.5);
+        assert_eq!(of_eu.age_ms, 0);
+        // A gap: still about twenty, but older.
+        forecaster.add(&window(130, None));
+        let gap = forecaster.forecasts(1_312_000);
+        assert!((gap[&ShardId(1)][&eu].reads_per_s[1] - 20.0).abs() < 2.0);
+        assert_eq!(gap[&ShardId(1)][&eu].age_ms, 12_000);
+        // Silence that was measured goes down.
+        for n in 131..161 {
+            forecaster.add(&window(n, Some(&[("eu", 20.0)])));
+        }
+        let silent = forecaster.forecasts(1_610_000);
+        assert!(silent[&ShardId(1)][&us].reads_per_s[1] < 2.0, "{silent:?}");
+        assert_eq!(
+            forecaster.champions().iter().map(|(_, n)| n).sum::<u32>(),
+            4
+        );
+    }
+
+    #[test]
+    fn other_window_lengths_start_anew_and_gone_shards_are_forgotten() {
+        let mut forecaster = Forecaster::new(&ObservePolicy::default());
+        forecaster.add(&window(1, Some(&[("eu", 1.0)])));
+        forecaster.configure(&ObservePolicy {
+            window_s: 5,
+            ..ObservePolicy::default()
+        });
+        assert!(forecaster.forecasts(0).is_empty());
+        forecaster.add(&window(2, Some(&[("eu", 1.0)])));
+        assert!(forecaster.forecasts(0).is_empty(), "its length is another");
+        forecaster.configure(&ObservePolicy::default());
+        forecaster.add(&window(3, Some(&[("eu", 1.0)])));
+        assert_eq!(forecaster.forecasts(0).len(), 1);
+        let shards = BTreeMap::new();
+        forecaster.add(&ClosedWindow {
+            start_unix_ms: 40_000,
+            window_ms: 10_000,
+            shards,
+        });
+        assert!(forecaster.forecasts(0).is_empty());
+    }
+}

@@ -1,0 +1,391 @@
+//! One tick: look, forecast, and – while we hold the lease – plan, check, record, carry on, verify.
+
+use super::{Core, plans::PlanMemory};
+use crate::{
+    check::check,
+    clock::now_unix_ms,
+    error::Error,
+    executor::{Verdict, verdict},
+    journal::{Change, Entry},
+    ledger,
+    observe::ClosedWindow,
+    planner::{self, PlanInput},
+    store::Grant,
+    view::{ClusterView, Forecasts, InFlight, MoveHistory, NodeHealth},
+};
+use isobar_api::{
+    NodeId, PlanId, ShardId, Term,
+    directive::DirectiveState,
+    plan::{DrainBlocker, Freeze, Plan},
+    policy::{Mode, Policy},
+    rtt::RttMatrix,
+};
+use isobar_telemetry::trace_context::traceparent_of;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tracing::Instrument;
+
+/// How far back moves count for dwell times and hourly budgets, milliseconds.
+const HISTORY_MS: u64 = 6 * 3_600_000;
+/// Windows of arrivals that are kept.
+pub(crate) const WINDOWS_KEPT: u64 = 720;
+
+/// One tick.
+pub(super) async fn tick(core: &Arc<Core>) -> Result<(), Error> {
+    let now = now_unix_ms();
+    let policy = core.live().policy.clone();
+    let (view, closed, highest_term) = look(core, &policy, now);
+    if let Some(window) = &closed {
+        let mut forecaster = core
+            .forecaster
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        forecaster.configure(&policy.observe);
+        forecaster.add(window);
+    }
+    let Some(mut grant) = core.leads() else {
+        // Standing by: follow what the holder decides, so that reads here are true.
+        return core.reload().await;
+    };
+    if highest_term > grant.term {
+        grant = core.outbid(grant, highest_term).await?;
+    }
+    if let Some(window) = &closed {
+        keep_for_restart(core, grant, window, &view, now).await?;
+    }
+    housekeeping(core, grant, now).await?;
+    let open = core.journal.open().await?;
+    for entry in &open {
+        if entry.state == DirectiveState::Applied {
+            verify(core, grant, entry, &view, &policy, now).await?;
+        } else {
+            core.executor.carry_on(entry);
+        }
+    }
+    show_counts(core).await?;
+    if !view.shards.is_empty() {
+        plan_and_record(core, grant, view, policy, open, now).await?;
+    }
+    Ok(())
+}
+
+/// Takes the picture of this moment and publishes it.
+fn look(
+    core: &Core,
+    policy: &Policy,
+    now_unix_ms: u64,
+) -> (Arc<ClusterView>, Option<ClosedWindow>, Term) {
+    let mut fold = core.observer.fold();
+    let closed = fold.close_window(&policy.observe, now_unix_ms);
+    let view = Arc::new(fold.view(&policy.observe, now_unix_ms));
+    let (reports, gaps) = fold.counts();
+    let highest_term = fold.highest_term();
+    drop(fold);
+    core.view.send_replace(view.clone());
+    let metrics = &core.metrics;
+    metrics
+        .reports
+        .inc_by(reports.saturating_sub(metrics.reports.get()));
+    metrics
+        .report_gaps
+        .inc_by(gaps.saturating_sub(metrics.report_gaps.get()));
+    let mut by_health = [("alive", 0_u32), ("unknown", 0), ("dead", 0)];
+    for node in view.nodes.values() {
+        let at = match node.health {
+            NodeHealth::Alive => 0,
+            NodeHealth::Unknown => 1,
+            NodeHealth::Dead { .. } => 2,
+        };
+        by_health[at].1 += 1;
+    }
+    for (health, count) in by_health {
+        metrics.nodes.with(&[health]).set(f64::from(count));
+    }
+    #[allow(clippy::cast_precision_loss)] // counts and ages for people
+    {
+        metrics.shards.set(view.shards.len() as f64);
+        metrics
+            .oldest_report_age
+            .set(oldest_report_age_ms(&view).unwrap_or(0) as f64 / 1_000.0);
+    }
+    if by_health[0].1 > 0 {
+        core.readiness.ready("cluster");
+    } else {
+        core.readiness.not_ready("cluster", "no node reports");
+    }
+    (view, closed, highest_term)
+}
+
+/// Age of the oldest report in use: of nodes that have reported and are not dead.
+pub(super) fn oldest_report_age_ms(view: &ClusterView) -> Option<u64> {
+    let in_use = |n: &&crate::view::NodeView| !matches!(n.health, NodeHealth::Dead { .. });
+    let ages = view
+        .nodes
+        .values()
+        .filter(in_use)
+        .filter_map(|n| n.reported_unix_ms);
+    ages.map(|at| view.at_unix_ms.saturating_sub(at)).max()
+}
+
+/// Stores what a restarted controller needs to be warm.
+async fn keep_for_restart(
+    core: &Core,
+    grant: Grant,
+    window: &ClosedWindow,
+    view: &ClusterView,
+    now_unix_ms: u64,
+) -> Result<(), Error> {
+    let body = serde_json::to_string(window).map_err(Error::document("a window"))?;
+    let keep_from = now_unix_ms.saturating_sub(window.window_ms.saturating_mul(WINDOWS_KEPT));
+    core.store
+        .put_window(
+            grant,
+            window.start_unix_ms,
+            window.window_ms,
+            &body,
+            keep_from,
+        )
+        .await?;
+    let known = core.observer.fold().known_nodes();
+    let known = serde_json::to_string(&known).map_err(Error::document("nodes"))?;
+    core.store.set_setting(grant, "nodes", &known).await?;
+    core.store
+        .set_setting(grant, "cluster_id", &view.cluster_id)
+        .await
+}
+
+/// Ends what is over.
+async fn housekeeping(core: &Core, grant: Grant, now_unix_ms: u64) -> Result<(), Error> {
+    core.journal.expire_waiting(grant, now_unix_ms).await?;
+    let over = core
+        .freezes
+        .borrow()
+        .iter()
+        .any(|f| f.expires_at_unix_ms <= now_unix_ms);
+    if over {
+        core.store.drop_expired_freezes(grant, now_unix_ms).await?;
+        core.freezes
+            .send_replace(Arc::new(core.store.freezes().await?));
+    }
+    Ok(())
+}
+
+/// Compares an applied directive with telemetry that is newer, and closes it.
+async fn verify(
+    core: &Core,
+    grant: Grant,
+    entry: &Entry,
+    view: &ClusterView,
+    policy: &Policy,
+    now_unix_ms: u64,
+) -> Result<(), Error> {
+    let (directive, applied) = (&entry.directive, entry.applied_unix_ms.unwrap_or(0));
+    let (metric, rtt) = (&directive.predicted.metric, &core.config.rtt);
+    let (shard, new) = (directive.shard, entry.new_shard);
+    let realised = match verdict(metric, shard, new, applied, view, rtt, &policy.observe) {
+        Verdict::TooEarly => return Ok(()),
+        Verdict::Measured(realised) => realised,
+    };
+    let predicted = directive.predicted.after;
+    let reason = match realised {
+        Some(figure) => format!("{metric} is {figure:.2}, {predicted:.2} was predicted"),
+        None => format!("{metric} could not be measured afterwards"),
+    };
+    let mut change = Change::to(DirectiveState::Verified, reason);
+    change.realised = realised;
+    core.journal
+        .change(grant, directive.id, &change, now_unix_ms)
+        .await?;
+    tracing::info!(directive = %directive.id, metric, realised, predicted, "verified");
+    Ok(())
+}
+
+async fn show_counts(core: &Core) -> Result<(), Error> {
+    let counts: BTreeMap<_, _> = core.journal.counts().await?.into_iter().collect();
+    let mut shown = core
+        .states_shown
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    shown.extend(counts.keys().copied());
+    for state in shown.iter() {
+        // A state that nobody is in any more goes back to zero.
+        let count = counts.get(state).copied().unwrap_or(0);
+        #[allow(clippy::cast_precision_loss)] // a count for people
+        core.metrics
+            .directives
+            .with(&[&state.to_string()])
+            .set(count as f64);
+    }
+    Ok(())
+}
+
+/// Everything one plan is made from, owned, so that it can be made beside the runtime's threads.
+struct Facts {
+    view: Arc<ClusterView>,
+    policy: Arc<Policy>,
+    policy_version: u64,
+    forecasts: Forecasts,
+    ledger: Vec<InFlight>,
+    history: MoveHistory,
+    freezes: Arc<Vec<Freeze>>,
+    drains: BTreeSet<NodeId>,
+    rtt: RttMatrix,
+    busy: BTreeSet<ShardId>,
+    term: Term,
+    mode: Mode,
+    now_unix_ms: u64,
+    seed: u64,
+    parent: Option<PlanId>,
+}
+
+impl Facts {
+    fn input(&self) -> PlanInput<'_> {
+        PlanInput {
+            view: &self.view,
+            policy: &self.policy,
+            policy_version: self.policy_version,
+            forecasts: &self.forecasts,
+            ledger: &self.ledger,
+            history: &self.history,
+            freezes: &self.freezes,
+            drains: &self.drains,
+            rtt: &self.rtt,
+            busy: &self.busy,
+            controller_term: self.term,
+            mode: self.mode,
+            now_unix_ms: self.now_unix_ms,
+            seed: self.seed,
+            parent: self.parent,
+        }
+    }
+
+    /// Plans and checks. Pure, and possibly long.
+    fn plan(&self) -> (Plan, BTreeMap<NodeId, Vec<DrainBlocker>>) {
+        let input = self.input();
+        let mut plan = planner::plan(&input);
+        plan.notes = check(&plan, &input);
+        let blockers = |node: &NodeId| (*node, planner::drain_blockers(&input, *node));
+        (plan, self.drains.iter().map(blockers).collect())
+    }
+}
+
+/// Makes the plan of this tick and records what is new in it.
+async fn plan_and_record(
+    core: &Arc<Core>,
+    grant: Grant,
+    view: Arc<ClusterView>,
+    policy: Arc<Policy>,
+    open: Vec<Entry>,
+    now_unix_ms: u64,
+) -> Result<(), Error> {
+    let records: Vec<_> = open.iter().map(Entry::as_record).collect();
+    let busy = open
+        .iter()
+        .filter(|e| e.state.is_active())
+        .map(|e| e.directive.shard)
+        .collect();
+    let history = core
+        .journal
+        .move_history(now_unix_ms.saturating_sub(HISTORY_MS))
+        .await?;
+    let facts = {
+        let live = core.live();
+        let wanted_empty = live.drains.iter().filter(|d| d.state != "cancelled");
+        Facts {
+            ledger: ledger::build(&records, &view, &policy),
+            policy_version: live.policy_version,
+            drains: wanted_empty.map(|d| d.node).collect(),
+            mode: live.mode,
+            forecasts: Forecasts::new(),
+            freezes: core.freezes.borrow().clone(),
+            rtt: core.config.rtt.clone(),
+            term: grant.term,
+            seed: core.config.seed,
+            parent: memory(core).newest(),
+            view,
+            policy,
+            history,
+            busy,
+            now_unix_ms,
+        }
+    };
+    let started = Instant::now();
+    let shared = core.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let mut facts = facts;
+        let mut forecaster = shared
+            .forecaster
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        facts.forecasts = forecaster.forecasts(facts.now_unix_ms);
+        let champions = forecaster.champions();
+        drop(forecaster);
+        shared.live().champions = champions;
+        let made = facts.plan();
+        (facts, made)
+    });
+    let (facts, (plan, blockers)) = match work.await {
+        Ok(made) => made,
+        Err(panic) => {
+            tracing::error!(%panic, "the planner failed; nothing is planned in this tick");
+            core.metrics.tick_errors.inc();
+            return Ok(());
+        }
+    };
+    core.metrics.plan.observe(started.elapsed().as_secs_f64());
+    core.update_drains(grant, &facts.view, blockers, now_unix_ms)
+        .await?;
+    record(core, grant, plan, facts.mode, now_unix_ms).await
+}
+
+/// Records what is new in a plan, and hands what may run to the executor. A span of its own, begun
+/// only when there is something to record: it is the root of its directives' traces.
+async fn record(
+    core: &Arc<Core>,
+    grant: Grant,
+    plan: Plan,
+    mode: Mode,
+    now_unix_ms: u64,
+) -> Result<(), Error> {
+    let (keep, offer) = {
+        let mut memory = memory(core);
+        (
+            memory.is_news(&plan, now_unix_ms),
+            memory.is_offer(&plan, mode, now_unix_ms),
+        )
+    };
+    if !keep && !offer {
+        return Ok(());
+    }
+    let span =
+        tracing::info_span!("plan", plan = tracing::field::Empty, input_hash = %plan.input_hash);
+    let trace = traceparent_of(&span).unwrap_or_default();
+    let work = core
+        .journal
+        .record(grant, plan, mode, &trace, keep, now_unix_ms);
+    let Some(recorded) = work.instrument(span.clone()).await? else {
+        return Ok(());
+    };
+    span.record("plan", tracing::field::display(recorded.plan.id));
+    core.metrics.plans_stored.inc();
+    memory(core).kept(&recorded.plan, now_unix_ms);
+    for directive in &recorded.plan.directives {
+        tracing::info!(
+            parent: &span, directive = %directive.id, plan = %recorded.plan.id, shard = %directive.shard,
+            kind = %directive.kind, reason = %directive.reason, "planned"
+        );
+    }
+    for id in recorded.started {
+        if let Some(entry) = core.journal.entry(id).await? {
+            core.executor.carry_on(&entry);
+        }
+    }
+    Ok(())
+}
+
+fn memory(core: &Core) -> MutexGuard<'_, PlanMemory> {
+    core.memory.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,63 @@
+//! Databases for tests: SQLite always, PostgreSQL when `ISOBAR_TEST_POSTGRES_URL` is set.
+
+use super::{Store, sqlite_url};
+use sqlx::{AssertSqlSafe, Connection};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A database of one test.
+pub(crate) struct TestDatabase {
+    /// Its address, to open it once more.
+    pub(crate) url: String,
+    _directory: tempfile::TempDir,
+}
+
+impl TestDatabase {
+    /// Opens it, as one more controller would.
+    pub(crate) async fn open(&self) -> Store {
+        Store::connect(&self.url)
+            .await
+            .expect("the test's database opens")
+    }
+}
+
+/// One empty database per backend there is.
+pub(crate) async fn databases() -> Vec<TestDatabase> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let url = sqlite_url(&directory.path().join("controller.db"));
+    let mut all = vec![TestDatabase {
+        url,
+        _directory: directory,
+    }];
+    if let Ok(server) = std::env::var("ISOBAR_TEST_POSTGRES_URL") {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        all.push(TestDatabase {
+            url: postgres_schema(&server).await,
+            _directory: directory,
+        });
+    }
+    all
+}
+
+/// Makes a schema of its own on the server; the address selects it.
+async fn postgres_schema(server: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    sqlx::any::install_default_drivers();
+    let schema = format!(
+        "t{}_{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let mut connection = sqlx::AnyConnection::connect(server)
+        .await
+        .expect("the test server answers");
+    let clean = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+    let create = format!("CREATE SCHEMA {schema}");
+    for sql in [clean, create] {
+        sqlx::query(AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await
+            .expect("a schema of our own");
+    }
+    let joint = if server.contains('?') { '&' } else { '?' };
+    format!("{server}{joint}options=-csearch_path%3D{schema}")
+}
