@@ -1,0 +1,21 @@
+//! One file per command.
+
+pub mod bench;
+pub mod completions;
+pub mod config;
+pub mod controller;
+pub mod dataset;
+pub mod demo;
+pub mod kv;
+pub mod mode;
+pub mod node;
+pub mod node_drain;
+pub mod node_list;
+pub mod pause;
+pub mod plan;
+pub mod policy;
+pub mod resume;
+pub mod shard;
+pub mod table;
+pub mod up;
+mod why;

@@ -1,0 +1,96 @@
+//! From the arguments of the process to its exit code.
+
+use crate::{
+    args::{Cli, Command, Format},
+    commands,
+    failure::{Exit, Failure, Outcome},
+    screen::Screen,
+};
+use clap::Parser;
+use isobar_api::{ApiError, ErrorCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The whole program: reads the process's arguments and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = std::io::stdout().lock();
+    // Not locked: log lines of a running node share stderr.
+    let mut err = std::io::stderr();
+    let terminal = err.is_terminal() && !cli.global.plain;
+    let choice = anstream::AutoStream::choice(&err);
+    let mut screen = Screen {
+        colour: !cli.global.plain && choice != anstream::ColorChoice::Never && err.is_terminal(),
+        terminal,
+        json: cli.global.output == Format::Json,
+        now_unix_ms: now_unix_ms(),
+        out: &mut out,
+        err: &mut err,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let exit = match runtime {
+        Ok(runtime) => {
+            let exit = runtime.block_on(run(cli, &mut screen));
+            // Work in the background (map refreshes) has nothing left to tell.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => {
+            let message = format!("the runtime does not start: {error}");
+            screen.fail(&ApiError::new(ErrorCode::Internal, message));
+            Exit(1)
+        }
+    };
+    let _ = out.flush();
+    ExitCode::from(exit.0)
+}
+
+/// Runs one command and shows its error, if it has one.
+pub async fn run(cli: Cli, screen: &mut Screen<'_>) -> Exit {
+    let on_error = match &cli.command {
+        Command::Policy(policy) => policy.exit_on_error(),
+        _ => Exit(1),
+    };
+    match dispatch(cli, screen).await {
+        Ok(exit) => exit,
+        Err(Failure::OutputClosed) => Exit(0),
+        Err(Failure::Api(error)) => {
+            screen.fail(&error);
+            on_error
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, screen: &mut Screen<'_>) -> Outcome {
+    let global = &cli.global;
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(args, global, screen).await,
+        Command::Up(args) => commands::up::run(args, global, screen).await,
+        Command::Node(args) => commands::node::run(args, global, screen).await,
+        Command::Controller(args) => commands::controller::run(args, global, screen).await,
+        Command::Kv(verb) => commands::kv::run(verb, global, screen).await,
+        Command::Table(verb) => commands::table::run(verb, global, screen).await,
+        Command::Shard(verb) => commands::shard::run(verb, global, screen).await,
+        Command::NodeList => commands::node_list::run(global, screen).await,
+        Command::NodeDrain(args) => commands::node_drain::run(args, global, screen).await,
+        Command::Plan(verb) => commands::plan::run(verb, global, screen).await,
+        Command::Pause(args) => commands::pause::run(args, global, screen).await,
+        Command::Resume(args) => commands::resume::run(args, global, screen).await,
+        Command::Mode(args) => commands::mode::run(args, global, screen).await,
+        Command::Policy(verb) => commands::policy::run(verb, global, screen).await,
+        Command::Config(verb) => commands::config::run(verb, global, screen),
+        Command::Dataset(verb) => commands::dataset::run(verb, screen),
+        Command::Bench(verb) => commands::bench::run(verb, global, screen).await,
+        Command::Completions(args) => commands::completions::run(args, screen),
+    }
+}
+
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |duration| duration.as_millis() as u64)
+}

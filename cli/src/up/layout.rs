@@ -1,0 +1,214 @@
+//! The folder of `isobar up`: which files there are, and what they say at the first start.
+//!
+//! ```text
+//! data/node-1.toml … controller.toml     configuration: yours to edit, read again at every start
+//! data/node-1/ … controller/             data
+//! data/logs/node-1.log …                 what the processes said
+//! ```
+
+use crate::{
+    commands::up::Up,
+    config::{Sources, load},
+    failure::{file_error, invalid},
+    processes::{controller_toml, node_toml},
+};
+use isobar_api::{ApiError, NodeId};
+use isobar_controller::ControllerConfig;
+use isobar_node::NodeConfig;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// Nodes and first port where nothing else is asked for.
+const NODES_DEFAULT: u16 = 3;
+const PORT_DEFAULT: u16 = 7411;
+/// The controller listens this far above the first node.
+const CONTROLLER_PORT_OFFSET: u16 = 9;
+
+const HEAD: &str = "# Made by `isobar up`; yours to edit. `isobar config show --example` has every key.\n";
+
+/// One process of the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) command: &'static str,
+    pub(super) config: PathBuf,
+    pub(super) data_dir: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) address: SocketAddr,
+}
+
+/// The whole cluster; the controller is the last part.
+#[derive(Debug, PartialEq)]
+pub(super) struct Layout {
+    pub(super) root: PathBuf,
+    pub(super) parts: Vec<Part>,
+    pub(super) is_new: bool,
+}
+
+impl Layout {
+    /// Reads the folder, or fills it at the first start.
+    pub(super) fn open(args: &Up) -> Result<Self, ApiError> {
+        let root = std::path::absolute(&args.data_dir).map_err(|why| file_error(&args.data_dir, &why))?;
+        let logs = root.join("logs");
+        std::fs::create_dir_all(&logs).map_err(|why| file_error(&logs, &why))?;
+        // Written last: where it is, the first start got as far as having all files.
+        let is_new = !root.join("controller.toml").exists();
+        if is_new {
+            let nodes = args.nodes.unwrap_or(NODES_DEFAULT);
+            write_files(&root, nodes, args.base_port.unwrap_or(PORT_DEFAULT))?;
+        }
+        let layout = Self { parts: read_parts(&root)?, root, is_new };
+        layout.agrees(args)?;
+        Ok(layout)
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.command == "node")
+    }
+
+    pub(super) fn controller(&self) -> &Part {
+        self.parts.last().expect("the controller is always a part")
+    }
+
+    /// Options are for the first start; later ones must not contradict the folder.
+    fn agrees(&self, args: &Up) -> Result<(), ApiError> {
+        let (nodes, first) = (self.nodes().count(), self.parts[0].address.port());
+        let other_count = args.nodes.is_some_and(|n| usize::from(n) != nodes);
+        let other_port = args.base_port.is_some_and(|port| port != first);
+        if other_count || other_port {
+            let message = format!(
+                "the cluster under {} has {nodes} nodes from port {first} on; leave out --nodes and --base-port, \
+                 edit the .toml files there, or choose another --data-dir",
+                self.root.display()
+            );
+            return Err(invalid(message));
+        }
+        Ok(())
+    }
+}
+
+fn write_files(root: &Path, nodes: u16, base_port: u16) -> Result<(), ApiError> {
+    let last = u32::from(base_port) + u32::from(CONTROLLER_PORT_OFFSET);
+    if base_port == 0 || last > u32::from(u16::MAX) {
+        return Err(invalid(format!("--base-port must be 1 to {}", u16::MAX - CONTROLLER_PORT_OFFSET)));
+    }
+    let address = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, base_port + offset));
+    let all: Vec<String> = (0..nodes).map(|n| address(n).to_string()).collect();
+    for n in 1..=nodes {
+        let config = NodeConfig {
+            node_id: NodeId(n.into()),
+            listen: address(n - 1),
+            data_dir: root.join(format!("node-{n}")),
+            zone: char::from(b'a' + (n - 1) as u8).into(),
+            seeds: all.iter().filter(|a| **a != address(n - 1).to_string()).cloned().collect(),
+            founders: (1..=nodes).map(|id| NodeId(id.into())).collect(),
+            ..NodeConfig::default()
+        };
+        write(&root.join(format!("node-{n}.toml")), &node_toml(&config)?)?;
+    }
+    let controller = ControllerConfig {
+        listen: address(CONTROLLER_PORT_OFFSET),
+        data_dir: root.join("controller"),
+        connect: all,
+        ..ControllerConfig::default()
+    };
+    write(&root.join("controller.toml"), &controller_toml(&controller)?)
+}
+
+/// Whole or not at all, so that a crash leaves no half file to start from.
+fn write(path: &Path, text: &str) -> Result<(), ApiError> {
+    let part = path.with_extension("toml.part");
+    let written = std::fs::write(&part, format!("{HEAD}{text}")).and_then(|()| std::fs::rename(&part, path));
+    written.map_err(|why| file_error(path, &why))
+}
+
+fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
+    let part = |name: String, command, address| Part {
+        config: root.join(format!("{name}.toml")),
+        data_dir: root.join(&name),
+        log: root.join("logs").join(format!("{name}.log")),
+        name,
+        command,
+        address,
+    };
+    let settings = |name: &str| {
+        let path = root.join(format!("{name}.toml"));
+        load(&Sources { file: Some(&path), ..Sources::default() })
+    };
+    let mut parts = Vec::new();
+    // The controller listens 9 ports up, so there are at most 9 nodes.
+    for n in 1..=CONTROLLER_PORT_OFFSET {
+        let name = format!("node-{n}");
+        if !root.join(format!("{name}.toml")).exists() {
+            break;
+        }
+        let config = settings(&name)?.node;
+        config.validate()?;
+        parts.push(part(name, "node", config.listen));
+    }
+    if parts.is_empty() {
+        return Err(file_error(&root.join("node-1.toml"), &std::io::ErrorKind::NotFound.into()));
+    }
+    let config = settings("controller")?.controller;
+    config.validate()?;
+    parts.push(part("controller".into(), "controller", config.listen));
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isobar_api::ErrorCode;
+
+    fn args(root: &Path, nodes: Option<u16>, base_port: Option<u16>) -> Up {
+        Up { data_dir: root.into(), nodes, base_port }
+    }
+
+    #[test]
+    fn the_second_start_finds_what_the_first_one_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let first = Layout::open(&args(root, Some(3), Some(9_000))).expect("a new one");
+        assert!(first.is_new);
+        let ports: Vec<u16> = first.parts.iter().map(|p| p.address.port()).collect();
+        assert_eq!(ports, [9_000, 9_001, 9_002, 9_009]);
+        assert_eq!(first.nodes().count(), 3);
+        let second = Layout::open(&args(root, None, None)).expect("the same one");
+        assert_eq!((second.is_new, &second.parts), (false, &first.parts));
+    }
+
+    #[test]
+    fn options_that_contradict_the_folder_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        Layout::open(&args(folder.path(), None, None)).expect("a new one");
+        for other in [args(folder.path(), Some(5), None), args(folder.path(), None, Some(9_000))] {
+            let error = Layout::open(&other).expect_err("another cluster");
+            assert_eq!(error.code, ErrorCode::InvalidArgument);
+        }
+        Layout::open(&args(folder.path(), Some(3), Some(7_411))).expect("they agree");
+    }
+
+    #[test]
+    fn what_was_edited_wins_and_errors_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::open(&args(folder.path(), None, None)).expect("a new one");
+        let path = &layout.parts[1].config;
+        let text = std::fs::read_to_string(path).expect("written");
+        std::fs::write(path, text.replace("7412", "7512")).expect("room");
+        let edited = Layout::open(&args(folder.path(), None, None)).expect("edited");
+        assert_eq!(edited.parts[1].address.port(), 7_512);
+        std::fs::write(path, "[node]\nlisen = 1\n").expect("room");
+        let error = Layout::open(&args(folder.path(), None, None)).expect_err("a slip");
+        assert_eq!(error.code, ErrorCode::BadConfig);
+        assert!(error.message.contains("node-2.toml"), "{}", error.message);
+    }
+
+    #[test]
+    fn ports_beyond_the_last_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(Layout::open(&args(folder.path(), None, Some(65_530))).is_err());
+        assert!(Layout::open(&args(folder.path(), None, Some(0))).is_err());
+    }
+}
