@@ -11,6 +11,7 @@ pub mod limits;
 pub mod map;
 pub mod plan;
 pub mod policy;
+mod refusal;
 pub mod report;
 pub mod rtt;
 pub mod shard;

@@ -36,13 +36,16 @@ impl Forecaster {
     /// Without history.
     pub(crate) fn new(policy: &ObservePolicy) -> Self {
         let horizon = usize::try_from(policy.horizon_windows).unwrap_or(1).max(1);
+        let window_s = policy.window_s.max(1);
         let champion = ChampionConfig {
             horizon,
             non_negative: true,
+            #[allow(clippy::cast_precision_loss)] // seconds of a window
+            events_per_unit: Some(window_s as f64),
             ..ChampionConfig::default()
         };
         Self {
-            window_s: policy.window_s.max(1),
+            window_s,
             horizon,
             series: BTreeMap::new(),
             book: ForecastBook::new(BookConfig {

@@ -124,6 +124,17 @@ fn evaluate(rates: &[f64], day: usize, horizon: usize) -> String {
             count += 1.0;
         }
     }
+    row(&errors, count, scale, inside, &used)
+}
+
+/// One line of the table: every forecaster, then the champion, its coverage and what it was.
+fn row(
+    errors: &[f64],
+    count: f64,
+    scale: f64,
+    inside: f64,
+    used: &std::collections::BTreeMap<String, usize>,
+) -> String {
     let mases: Vec<String> = errors[1..]
         .iter()
         .chain(&errors[..1])

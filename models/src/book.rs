@@ -182,7 +182,7 @@ impl<K: Ord + Clone> ForecastBook<K> {
             }
             _ => {
                 known = input.windows.iter().flatten().copied().collect();
-                let floor = Champion::naive(&known, self.config.champion.non_negative);
+                let floor = Champion::naive(&known, &self.config.champion);
                 (floor.predict(&known, horizon), floor.model, None)
             }
         };

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Below this many values no backtest says anything.
 const VALUES_MIN: usize = 12;
+/// A normal value is below this many standard deviations with 95 %: within it on both sides with 90 %.
+const NORMAL_95: f64 = 1.645;
 /// Larger values would lose their digits in squares and sums; no rate comes near.
 const VALUE_MAX: f64 = 1e15;
 
@@ -29,6 +31,10 @@ pub struct ChampionConfig {
     pub margin: f64,
     /// Whether negative values are impossible.
     pub non_negative: bool,
+    /// Values are rates of counted events, and 1 stands for so many events: the length of a window in seconds. It
+    /// tells how much of a short history is mere chance. `None`: they are something else.
+    #[serde(default)]
+    pub events_per_unit: Option<f64>,
 }
 
 impl Default for ChampionConfig {
@@ -39,6 +45,7 @@ impl Default for ChampionConfig {
             origins_max: 48,
             margin: 0.05,
             non_negative: true,
+            events_per_unit: None,
         }
     }
 }
@@ -75,15 +82,18 @@ pub struct Champion {
 
 impl Champion {
     /// The floor: repeats the last value, with intervals from what is known of the series.
-    pub fn naive(history: &[f64], non_negative: bool) -> Self {
+    pub fn naive(history: &[f64], config: &ChampionConfig) -> Self {
         let history = sound(history);
         Self {
             model: "naive".into(),
             fitted: Fitted::Naive,
             period: None,
             scores: Vec::new(),
-            widths: guessed_widths(&history),
-            non_negative,
+            widths: match config.events_per_unit.filter(|e| e.is_finite() && *e > 0.0) {
+                Some(events_per_unit) => counted_widths(&history, events_per_unit),
+                None => guessed_widths(&history),
+            },
+            non_negative: config.non_negative,
         }
     }
 
@@ -112,7 +122,7 @@ impl Champion {
 pub fn choose(history: &[f64], config: &ChampionConfig, present: Option<&str>) -> Champion {
     let history = sound(history);
     if history.len() < VALUES_MIN || config.horizon == 0 {
-        return Champion::naive(&history, config.non_negative);
+        return Champion::naive(&history, config);
     }
     let period = find_period(&history, &config.periods);
     let context = FitContext {
@@ -125,7 +135,7 @@ pub fn choose(history: &[f64], config: &ChampionConfig, present: Option<&str>) -
         .filter_map(|model| plan.run(model.as_ref(), context))
         .collect();
     let Some(winner) = winner(&tried, present, config.margin) else {
-        return Champion::naive(&history, config.non_negative);
+        return Champion::naive(&history, config);
     };
     // Not fitted again on the whole history: the intervals are those of exactly this fit, and its state is made
     // anew from the newest values at every forecast anyway.
@@ -251,6 +261,16 @@ fn sound(history: &[f64]) -> Vec<f64> {
         .filter(|v| v.is_finite())
         .map(|v| v.clamp(-VALUE_MAX, VALUE_MAX))
         .collect()
+}
+
+/// Without a backtest, for rates of events: as wide as the difference of two counts scatters by chance alone (twice
+/// the mean is its variance), or as the changes seen so far, whichever is more: real arrivals come in bursts.
+fn counted_widths(history: &[f64], events_per_unit: f64) -> Widths {
+    let scale = ErrorScale::of(history);
+    let chance = 2.0 / events_per_unit;
+    let changes = history.windows(2).map(|w| scale.scaled(w[0], w[1]).powi(2));
+    let seen = mean(&changes.collect::<Vec<_>>());
+    Widths::symmetric(scale, NORMAL_95 * chance.max(seen).sqrt())
 }
 
 /// Without a backtest: as wide as everything seen so far, and at least half as wide as the values are large.

@@ -202,6 +202,23 @@ fn constant_zero_and_short_series_are_served() {
     assert_eq!(choose(&[], &config, None).predict(&[], 2).len(), 2);
 }
 
+#[test]
+fn a_short_history_of_counts_is_as_uncertain_as_chance_and_bursts_make_it() {
+    let config = ChampionConfig { horizon: 1, events_per_unit: Some(2.0), ..ChampionConfig::default() };
+    let width = |history: &[f64], config: &ChampionConfig| {
+        let interval = choose(history, config, None).predict(history, 1)[0];
+        interval.upper - interval.mean
+    };
+    // 50 events a second in windows of 2 s: counts of 100, whose differences scatter by the root of 200.
+    let steady = [50.0, 50.0, 50.0];
+    assert!((width(&steady, &config) - 1.645 * 200_f64.sqrt() / 2.0).abs() < 1.5, "{}", width(&steady, &config));
+    assert!(width(&[20.0, 80.0, 50.0], &config) > 2.0 * width(&steady, &config), "bursts count");
+    let ten_times = ChampionConfig { events_per_unit: Some(20.0), ..config.clone() };
+    assert!(width(&steady, &ten_times) < 0.4 * width(&steady, &config), "more events, less chance");
+    let unknown = ChampionConfig { events_per_unit: None, ..config };
+    assert!(width(&steady, &unknown) >= 25.0, "half as wide as the values are large");
+}
+
 fn any_history() -> impl Strategy<Value = Vec<f64>> {
     let value = prop_oneof![
         4 => 0.0..1e6_f64,

@@ -286,9 +286,11 @@ impl Registry {
             on_unknown: self.on_unknown(shard),
         };
         let raft = Raft::new(replica.0, Arc::new(config), networks, log, machine).await;
-        let raft = raft.map_err(|fatal| {
-            let code = if error_chain(&fatal).contains("corrupt") { ErrorCode::Corruption } else { ErrorCode::StorageFailed };
-            ApiError::new(code, format!("{shard}: {}", error_chain(&fatal)))
+        let raft = raft.map_err(|fatal| match inner.log.fault_of(shard.0) {
+            Some(fault) => fault.into(),
+            None => {
+                ApiError::new(ErrorCode::StorageFailed, format!("{shard}: {}", error_chain(&fatal)))
+            }
         })?;
         let reserved = local.range();
         let ids = (shard, replica);

@@ -1,9 +1,13 @@
 //! Read round-trip times under uncertainty.
 //!
-//! The mean that readers see is an average of round-trip times, weighted by arrivals per region. Each weight is
-//! only known as an interval. **Pessimistic combination:** every region may lie anywhere in its own 90 % interval,
-//! independently of the others, and the bound is the worst corner of that box, computed exactly. So a gain counts
-//! only if it is there for every mix of readers that the forecast still holds possible.
+//! The mean that readers see is an average of round-trip times, weighted by arrivals per region. Each weight is only
+//! known as a 90 % interval. Regions sleep and wake on their own, so their errors are taken as independent and the
+//! bound of the average follows from its derivative by each weight (the delta method for a ratio of sums): the
+//! harmful half-widths add up in quadrature. No bound goes beyond the worst corner of the box of intervals, which is
+//! exact and takes over when the intervals are too wide for a derivative.
+//!
+//! The worst corner alone, every region at its worst at once, was tried first: with a dozen noisy regions it holds
+//! back moves whose gain is certain for all practical purposes.
 
 /// A figure with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,18 +35,28 @@ pub(crate) fn mean(items: &[([f64; 3], f64)]) -> Option<f64> {
     (weight > 0.0).then(|| sum / weight)
 }
 
-/// The weighted mean and the smallest and largest one that the weights' intervals allow.
+/// The weighted mean and its 90 % interval.
 pub(crate) fn range(items: &[([f64; 3], f64)]) -> Option<Range> {
     let mean = mean(items)?;
     let mut ascending: Vec<([f64; 3], f64)> = items.to_vec();
     ascending.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let lower = extreme(ascending.iter(), f64::min).unwrap_or(mean);
-    let upper = extreme(ascending.iter().rev(), f64::max).unwrap_or(mean);
-    Some(Range {
-        lower: lower.min(mean),
-        mean,
-        upper: upper.max(mean),
-    })
+    let corner_lower = extreme(ascending.iter(), f64::min).unwrap_or(mean);
+    let corner_upper = extreme(ascending.iter().rev(), f64::max).unwrap_or(mean);
+    let lower = (mean - deviation(items, mean, -1.0)).max(corner_lower);
+    let upper = (mean + deviation(items, mean, 1.0)).min(corner_upper);
+    Some(Range { lower: lower.min(mean), mean, upper: upper.max(mean) })
+}
+
+/// How far the mean may lie on one side (`towards`: -1 below, 1 above): a value on that side pulls the mean there
+/// with a weight above the expected one, a value on the other side with a weight below it.
+fn deviation(items: &[([f64; 3], f64)], mean: f64, towards: f64) -> f64 {
+    let weight: f64 = items.iter().map(|(w, _)| w[1]).sum();
+    let squares = items.iter().map(|(w, value)| {
+        let off = value - mean;
+        let half_width = if off * towards > 0.0 { w[2] - w[1] } else { w[1] - w[0] };
+        (off * half_width / weight).powi(2)
+    });
+    squares.sum::<f64>().sqrt()
 }
 
 /// The extreme of a weighted mean over a box of weights: at the extreme some prefix of the sorted values has its
@@ -82,8 +96,12 @@ mod tests {
     fn a_doubtful_region_widens_the_range() {
         let r =
             range(&[([60.0, 100.0, 140.0], 80.0), ([0.0, 20.0, 45.0], -80.0)]).expect("weights");
-        assert!((r.lower - (60.0 - 45.0) * 80.0 / 105.0).abs() < 1e-9);
-        assert_eq!(r.upper, 80.0);
+        // Mean 160/3; derivatives (80 - 160/3)/120 and (-80 - 160/3)/120; harmful half-widths 40 and 25 below.
+        let mean: f64 = 160.0 / 3.0;
+        let below: f64 = f64::hypot((80.0 - mean) * 40.0 / 120.0, (-80.0 - mean) * 25.0 / 120.0);
+        assert!((r.mean - mean).abs() < 1e-9 && (r.lower - (mean - below)).abs() < 1e-9);
+        let above: f64 = f64::hypot((80.0 - mean) * 40.0 / 120.0, (-80.0 - mean) * 20.0 / 120.0);
+        assert!((r.upper - (mean + above)).abs() < 1e-9);
     }
 
     #[test]
@@ -94,17 +112,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_mix_inside_the_box_beats_the_bounds(
-            raw in proptest::collection::vec((0.0f64..50.0, 0.0f64..50.0, 0.0f64..50.0, -100.0f64..100.0, 0.0f64..1.0), 1..6)
+        fn bounds_enclose_the_mean_and_stay_inside_the_box(
+            raw in proptest::collection::vec((0.0f64..50.0, 0.0f64..50.0, 0.0f64..50.0, -100.0f64..100.0), 1..6)
         ) {
-            let items: Vec<_> = raw.iter().map(|(a, b, c, v, _)| (tidy([*a, a + b, a + b + c]), *v)).collect();
-            let mix: Vec<_> = items.iter().zip(&raw).map(|((w, v), r)| {
-                let at = w[0] + (w[2] - w[0]) * r.4;
-                ([at; 3], *v)
-            }).collect();
-            if let (Some(bounds), Some(inside)) = (range(&items), mean(&mix)) {
-                prop_assert!(bounds.lower <= inside + 1e-6 && inside <= bounds.upper + 1e-6);
-            }
+            let items: Vec<_> = raw.iter().map(|(a, b, c, v)| (tidy([*a, a + b, a + b + c]), *v)).collect();
+            let Some(bounds) = range(&items) else { return Ok(()) };
+            prop_assert!(bounds.lower <= bounds.mean && bounds.mean <= bounds.upper);
+            let values = items.iter().map(|(_, v)| *v);
+            let (low, high) = values.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+            prop_assert!(low - 1e-9 <= bounds.lower && bounds.upper <= high + 1e-9);
+        }
+
+        /// What the interval claims: independent weights keep the average inside it nine times out of ten.
+        #[test]
+        fn nine_of_ten_mixes_lie_inside(seed: u64) {
+            let mut dice = crate::planner::synthetic::Dice::new(seed);
+            let items: Vec<([f64; 3], f64)> = (0..6)
+                .map(|_| {
+                    let (w, half) = (40.0 + 40.0 * dice.share(), 10.0 + 10.0 * dice.share());
+                    ([w - half, w, w + half], 160.0 * dice.share())
+                })
+                .collect();
+            let bounds = range(&items).expect("weights");
+            let inside = (0..400).filter(|_| {
+                // A sum of twelve uniform draws is close to a normal one; 1.645 deviations make a half-width.
+                let mix: Vec<([f64; 3], f64)> = items.iter().map(|(w, v)| {
+                    let normal: f64 = (0..12).map(|_| dice.share()).sum::<f64>() - 6.0;
+                    ([(w[1] + (w[2] - w[1]) * normal / 1.645).max(0.0); 3], *v)
+                }).collect();
+                mean(&mix).is_some_and(|m| bounds.lower <= m && m <= bounds.upper)
+            });
+            let inside = inside.count();
+            prop_assert!((320..=396).contains(&inside), "{inside} of 400");
         }
     }
 }

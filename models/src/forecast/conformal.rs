@@ -28,6 +28,11 @@ impl ErrorScale {
     fn at(&self, point: f64) -> f64 {
         (point.max(0.0) + self.floor).sqrt()
     }
+
+    /// The error of a forecast in this unit.
+    pub fn scaled(&self, point: f64, actual: f64) -> f64 {
+        (actual - point) / self.at(point)
+    }
 }
 
 /// Bounds per step, in scaled errors.
@@ -57,7 +62,7 @@ impl Errors {
     /// Adds the error of one forecast at one step (0: the first ahead).
     pub fn add(&mut self, step: usize, point: f64, actual: f64) {
         if let Some(errors) = self.by_step.get_mut(step) {
-            errors.push((actual - point) / self.scale.at(point));
+            errors.push(self.scale.scaled(point, actual));
         }
     }
 
@@ -104,6 +109,11 @@ fn tail(ascending: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 impl Widths {
+    /// The same bound on both sides of the first step, in scaled errors; later steps are wider.
+    pub fn symmetric(scale: ErrorScale, bound: f64) -> Self {
+        Self { scale, steps: vec![(-bound, bound)] }
+    }
+
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -263,7 +263,7 @@ fn doubtful_gains_are_left_alone() {
     );
     w.shard(1, &[3, 1, 5], &[("eu", 90.0), ("us", 10.0)]);
     for f in w.forecasts.values_mut().flat_map(|f| f.values_mut()) {
-        f.reads_per_s = [0.0, f.reads_per_s[1], 3.0 * f.reads_per_s[1]];
+        f.reads_per_s = [0.0, f.reads_per_s[1], 10.0 * f.reads_per_s[1]];
     }
     assert!(
         w.refusal(1, Kind::TransferLeader)

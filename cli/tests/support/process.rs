@@ -1,0 +1,134 @@
+//! One process of the program.
+
+use super::{program, text, wait_until};
+use nix::{sys::signal::Signal, unistd::Pid};
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+/// Ports given out so far in this process; zero: none.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// An address on loopback that is free for TCP and UDP, below the range that outgoing connections take theirs from:
+/// a node that was killed must find its port free a second later.
+pub fn free_address() -> SocketAddr {
+    let first = 12_000 + (std::process::id() % 180 * 100) as u16;
+    let _ = NEXT_PORT.compare_exchange(0, first, Ordering::SeqCst, Ordering::SeqCst);
+    loop {
+        let port = NEXT_PORT.fetch_add(1, Ordering::SeqCst);
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        if isobar_cli::processes::check_free(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A node or controller. Killed when dropped, and when this test's process ends however it ends.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+    address: SocketAddr,
+}
+
+impl Process {
+    /// Starts it; its output is appended to `log`.
+    pub fn start(args: &[OsString], log: &Path, address: SocketAddr, env: &[(String, String)]) -> Self {
+        let out = OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let copy = out.try_clone().expect("a second handle");
+        let mut command = program();
+        command.args(args).arg("--exit-with-parent").envs(env.iter().cloned());
+        command.stdin(Stdio::piped()).stdout(out).stderr(copy);
+        let child = command.spawn().expect("the binary was just built");
+        Self { child, log: log.to_owned(), address }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(self.pid(), signal).expect("it is our child");
+    }
+
+    /// Stops it in order.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_until(&format!("the end of {}", self.log.display()), || {
+            ended = self.child.try_wait().expect("it is our child");
+            ended.is_some()
+        });
+        ended.expect("just seen")
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub fn wait_ready(&mut self) {
+        let address = self.address;
+        let log = self.log.clone();
+        wait_until(&format!("readiness of {}", log.display()), || {
+            assert!(self.is_running(), "it ended: {}", tail(&log));
+            is_ready(address)
+        });
+    }
+
+    /// Everything it said.
+    pub fn said(&self) -> String {
+        text(&std::fs::read(&self.log).expect("its log"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether `/readyz` answers 200 now.
+pub fn is_ready(address: SocketAddr) -> bool {
+    http_get(address, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// One plain HTTP request.
+pub fn http_get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(1 << 20).read_to_end(&mut answer)?;
+    Ok(text(&answer))
+}
+
+/// The last lines of a log, for the message of a failed test.
+pub fn tail(log: &Path) -> String {
+    let mut said = Vec::new();
+    let _ = File::open(log).and_then(|mut file| file.read_to_end(&mut said));
+    let said = text(&said);
+    let lines: Vec<&str> = said.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
