@@ -139,7 +139,12 @@ impl DirectiveState {
     pub fn is_final(self) -> bool {
         matches!(
             self,
-            Self::Verified | Self::Rejected | Self::Expired | Self::Cancelled | Self::Failed | Self::Undone
+            Self::Verified
+                | Self::Rejected
+                | Self::Expired
+                | Self::Cancelled
+                | Self::Failed
+                | Self::Undone
         )
     }
 
@@ -160,7 +165,10 @@ impl DirectiveState {
             S::Approved => matches!(next, S::Journaled | S::Expired | S::Cancelled),
             S::Journaled => matches!(next, S::Sent | S::Expired | S::Cancelled),
             S::Sent | S::Accepted => {
-                matches!(next, S::Sent | S::Accepted | S::Applied | S::Cancelled | S::Failed | S::Compensating)
+                matches!(
+                    next,
+                    S::Sent | S::Accepted | S::Applied | S::Cancelled | S::Failed | S::Compensating
+                )
             }
             S::Applied => matches!(next, S::Verified | S::Compensating),
             S::Compensating => matches!(next, S::Compensating | S::Undone | S::Failed),

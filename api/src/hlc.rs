@@ -36,7 +36,11 @@ impl std::str::FromStr for Version {
 
     /// Reads what `Display` writes; `0` is [`Version::ABSENT`].
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("`{text}` is not a row version: write it as shown, `MS.COUNT@nNODE`, or 0 for no row");
+        let bad = || {
+            format!(
+                "`{text}` is not a row version: write it as shown, `MS.COUNT@nNODE`, or 0 for no row"
+            )
+        };
         if text == "0" {
             return Ok(Self::ABSENT);
         }

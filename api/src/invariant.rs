@@ -68,9 +68,7 @@ pub fn residency(
 /// The leader, where one is known, is a voter.
 pub fn leader_is_voter(entry: &ShardEntry) -> Result<(), Violation> {
     match entry.leader {
-        Some(leader)
-            if entry.replica_on(leader).is_none_or(|r| r.role != ReplicaRole::Voter) =>
-        {
+        Some(leader) if entry.replica_on(leader).is_none_or(|r| r.role != ReplicaRole::Voter) => {
             Err(Violation::LeaderNotVoter { leader })
         }
         _ => Ok(()),

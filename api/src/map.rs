@@ -22,9 +22,9 @@ impl ShardMap {
             return false;
         }
         let rivals = self.overlapping(entry.table_id, &entry.range);
-        let newer_exists = rivals.iter().any(|id| {
-            *id != entry.shard_id && self.entries[id].epoch.shape > entry.epoch.shape
-        });
+        let newer_exists = rivals
+            .iter()
+            .any(|id| *id != entry.shard_id && self.entries[id].epoch.shape > entry.epoch.shape);
         if newer_exists {
             return false;
         }
@@ -81,11 +81,10 @@ impl ShardMap {
 
     /// Shards whose range meets the given one, in key order.
     pub fn overlapping(&self, table: TableId, range: &KeyRange) -> Vec<ShardId> {
-        let before = self.by_start.range((table, Vec::new())..=(table, range.start.clone())).next_back();
-        let after = self
-            .by_start
-            .range((table, range.start.clone())..)
-            .take_while(|((t, start), _)| {
+        let before =
+            self.by_start.range((table, Vec::new())..=(table, range.start.clone())).next_back();
+        let after =
+            self.by_start.range((table, range.start.clone())..).take_while(|((t, start), _)| {
                 *t == table && (range.end.is_empty() || *start < range.end)
             });
         let mut found: Vec<ShardId> = Vec::new();
@@ -129,8 +128,16 @@ mod tests {
                     map.merge(news[i].clone());
                 }
             }
-            assert_eq!(map.find(TableId(1), b"a").map(|e| e.shard_id), Some(ShardId(1)), "{order:?}");
-            assert_eq!(map.find(TableId(1), b"z").map(|e| e.shard_id), Some(ShardId(2)), "{order:?}");
+            assert_eq!(
+                map.find(TableId(1), b"a").map(|e| e.shard_id),
+                Some(ShardId(1)),
+                "{order:?}"
+            );
+            assert_eq!(
+                map.find(TableId(1), b"z").map(|e| e.shard_id),
+                Some(ShardId(2)),
+                "{order:?}"
+            );
         }
     }
 

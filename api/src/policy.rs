@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// How much the controller does by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Plans are made and recorded, nothing is carried out but repair and drain.
@@ -228,7 +230,10 @@ impl Policy {
             share(self.balance.gap_share_max) && self.balance.gap_share_max <= 0.5,
             "balance.gap_share_max must be 0 to 0.5: more than half only swaps the hot node",
         );
-        need(self.balance.moves_per_shard_hour >= 1, "balance.moves_per_shard_hour must be at least 1");
+        need(
+            self.balance.moves_per_shard_hour >= 1,
+            "balance.moves_per_shard_hour must be at least 1",
+        );
         need(self.split.requests_per_s_max > 0.0, "split.requests_per_s_max must be positive");
         need(self.split.size_bytes_max >= 1 << 20, "split.size_bytes_max must be at least 1 MiB");
         need(share(self.split.hot_key_share_max), "split.hot_key_share_max must be 0 to 1");

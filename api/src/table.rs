@@ -96,7 +96,10 @@ impl TableRule {
         if let AckLevel::Count(n) = self.ack
             && n > self.replicas
         {
-            return bad(format!("ack {n} needs at least {n} replicas, there are {}", self.replicas));
+            return bad(format!(
+                "ack {n} needs at least {n} replicas, there are {}",
+                self.replicas
+            ));
         }
         Ok(())
     }
@@ -146,8 +149,9 @@ impl TableSpec {
     /// The split keys as bytes.
     pub fn split_keys(&self) -> Result<Vec<Vec<u8>>, ApiError> {
         let parse = |text: &String| {
-            crate::wire::parse_key(text)
-                .map_err(|why| ApiError::new(ErrorCode::InvalidArgument, format!("split key: {why}")))
+            crate::wire::parse_key(text).map_err(|why| {
+                ApiError::new(ErrorCode::InvalidArgument, format!("split key: {why}"))
+            })
         };
         self.split_keys.iter().map(parse).collect()
     }
@@ -193,7 +197,12 @@ mod tests {
     fn spec(name: &str, split_keys: &[&str]) -> TableSpec {
         TableSpec {
             name: name.into(),
-            rule: TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority },
+            rule: TableRule {
+                regions: vec![],
+                replicas: 3,
+                replicas_max: 5,
+                ack: AckLevel::Majority,
+            },
             split_keys: split_keys.iter().map(|k| (*k).into()).collect(),
         }
     }
@@ -201,7 +210,13 @@ mod tests {
     #[test]
     fn specs_are_checked() {
         assert!(spec("orders", &["a", "m"]).validate().is_ok());
-        for (name, keys) in [("Orders", &["a"][..]), ("", &[]), ("ok", &["m", "a"]), ("ok", &["a", "a"]), ("ok", &["\\z"])] {
+        for (name, keys) in [
+            ("Orders", &["a"][..]),
+            ("", &[]),
+            ("ok", &["m", "a"]),
+            ("ok", &["a", "a"]),
+            ("ok", &["\\z"]),
+        ] {
             assert!(spec(name, keys).validate().is_err(), "{name} {keys:?}");
         }
     }

@@ -1,10 +1,10 @@
 //! Conversions between the vocabulary and the generated messages, and the text form of keys.
 
 use crate::{
+    hlc::Version,
     ids::{NodeId, ReplicaId, ShardId, TableId},
     proto,
     shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardEntry},
-    hlc::Version,
 };
 
 /// Shows a key: printable ASCII as it is, everything else as `\xNN`.
@@ -34,9 +34,16 @@ pub(crate) fn parse_key(text: &str) -> Result<Vec<u8>, String> {
             Some(b'x') => {
                 let digits = [bytes.next(), bytes.next()].map(|d| d.unwrap_or(b'?'));
                 let digits = std::str::from_utf8(&digits).map_err(|_| "bad \\x escape")?;
-                key.push(u8::from_str_radix(digits, 16).map_err(|_| format!("bad escape `\\x{digits}`"))?);
+                key.push(
+                    u8::from_str_radix(digits, 16)
+                        .map_err(|_| format!("bad escape `\\x{digits}`"))?,
+                );
             }
-            _ => return Err("a backslash stands before `x` and two digits, or another backslash".into()),
+            _ => {
+                return Err(
+                    "a backslash stands before `x` and two digits, or another backslash".into()
+                );
+            }
         }
     }
     Ok(key)
@@ -117,11 +124,7 @@ impl From<proto::Replica> for Replica {
             proto::ReplicaRole::Voter => ReplicaRole::Voter,
             _ => ReplicaRole::Learner,
         };
-        Self {
-            replica_id: ReplicaId(replica.replica_id),
-            node_id: NodeId(replica.node_id),
-            role,
-        }
+        Self { replica_id: ReplicaId(replica.replica_id), node_id: NodeId(replica.node_id), role }
     }
 }
 

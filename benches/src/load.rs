@@ -144,7 +144,10 @@ mod tests {
         let figures = figures(&micros, 2, Duration::from_secs(10));
         assert_eq!((figures.operations, figures.errors), (1_000, 2));
         assert!((figures.ops_per_s - 100.0).abs() < 0.1);
-        assert!((figures.p50_ms / 500.0 - 1.0).abs() < 0.01 && (figures.p99_ms / 990.0 - 1.0).abs() < 0.01);
+        assert!(
+            (figures.p50_ms / 500.0 - 1.0).abs() < 0.01
+                && (figures.p99_ms / 990.0 - 1.0).abs() < 0.01
+        );
     }
 
     #[test]

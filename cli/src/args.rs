@@ -46,23 +46,10 @@ pub struct Global {
     )]
     pub controller: Option<String>,
     /// Configuration file
-    #[arg(
-        long,
-        global = true,
-        env = "ISOBAR_CONFIG",
-        hide_env_values = true,
-        value_name = "FILE"
-    )]
+    #[arg(long, global = true, env = "ISOBAR_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Form of the output
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
+    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: Format,
     /// No colours and no progress bars
     #[arg(long, global = true)]
@@ -143,17 +130,7 @@ mod tests {
 
     #[test]
     fn global_options_stand_anywhere() {
-        let line = [
-            "isobar",
-            "kv",
-            "get",
-            "orders",
-            "k",
-            "-o",
-            "json",
-            "--connect",
-            "a:1,b:2",
-        ];
+        let line = ["isobar", "kv", "get", "orders", "k", "-o", "json", "--connect", "a:1,b:2"];
         let cli = Cli::try_parse_from(line).expect("a legal line");
         assert_eq!(cli.global.output, Format::Json);
         assert_eq!(cli.global.connect, ["a:1", "b:2"]);
@@ -167,16 +144,7 @@ mod tests {
         for line in [
             &["isobar", "kv"][..],
             &["isobar", "kv", "put", "orders", "k"],
-            &[
-                "isobar",
-                "kv",
-                "put",
-                "orders",
-                "k",
-                "v",
-                "--value-file",
-                "f",
-            ],
+            &["isobar", "kv", "put", "orders", "k", "v", "--value-file", "f"],
             &["isobar", "plan", "why", "x"],
             &["isobar", "pause", "cluster"],
             &["isobar", "mode", "run"],

@@ -25,10 +25,7 @@ impl From<std::io::Error> for Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::OutputClosed;
         }
-        Self::Api(ApiError::new(
-            ErrorCode::File,
-            format!("writing the output: {error}"),
-        ))
+        Self::Api(ApiError::new(ErrorCode::File, format!("writing the output: {error}")))
     }
 }
 

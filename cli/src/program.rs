@@ -30,9 +30,7 @@ pub fn main() -> ExitCode {
         out: &mut out,
         err: &mut err,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let exit = match runtime {
         Ok(runtime) => {
             let exit = runtime.block_on(run(cli, &mut screen));

@@ -26,12 +26,7 @@ pub fn settings(global: &Global, flags: Vec<Flag>) -> Result<Settings, ApiError>
 
 /// A list as a configuration value.
 pub fn list<T: ToString>(items: &[T]) -> Value {
-    Value::from(
-        items
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<String>>(),
-    )
+    Value::from(items.iter().map(ToString::to_string).collect::<Vec<String>>())
 }
 
 /// A connection to the cluster.
@@ -48,7 +43,5 @@ pub fn controller(global: &Global) -> Result<ControllerClient, ApiError> {
 /// Who gives an order, for the record.
 pub fn owner() -> String {
     let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    name.ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "operator".into())
+    name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "operator".into())
 }

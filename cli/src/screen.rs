@@ -54,11 +54,8 @@ impl Screen<'_> {
 
     /// An error and what to do next, on stderr.
     pub fn fail(&mut self, error: &ApiError) {
-        let (red, bold, off) = if self.colour {
-            ("\x1b[31m", "\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "", "")
-        };
+        let (red, bold, off) =
+            if self.colour { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
         let text = format!(
             "{red}error{off} {bold}{}{off}: {}\n  next: {}",
             error.code,
@@ -116,14 +113,8 @@ mod tests {
 
     #[test]
     fn tables_have_no_borders_and_align_numbers() {
-        let rows = [
-            ["a".to_owned(), "5".to_owned()],
-            ["bcd".to_owned(), "123".to_owned()],
-        ];
-        assert_eq!(
-            table(["name", "n"], &[1], rows),
-            "NAME    N\na       5\nbcd   123\n"
-        );
+        let rows = [["a".to_owned(), "5".to_owned()], ["bcd".to_owned(), "123".to_owned()]];
+        assert_eq!(table(["name", "n"], &[1], rows), "NAME    N\na       5\nbcd   123\n");
     }
 
     #[test]

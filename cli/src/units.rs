@@ -11,9 +11,7 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (number, after) = rest.split_at(digits);
-        let letters = after
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, next) = after.split_at(letters);
         let unit_ms: u64 = match unit {
             "ms" => 1,
@@ -23,20 +21,11 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, String> {
             "d" => 86_400_000,
             _ => return Err(bad()),
         };
-        let part = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(unit_ms));
-        total = part
-            .and_then(|part| total.checked_add(part))
-            .ok_or_else(bad)?;
+        let part = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit_ms));
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
         rest = next;
     }
-    if text.is_empty() {
-        Err(bad())
-    } else {
-        Ok(total)
-    }
+    if text.is_empty() { Err(bad()) } else { Ok(total) }
 }
 
 /// Milliseconds in their two largest units: `850ms`, `3.2s`, `4m 10s`, `2h 5m`, `3d 4h`.
@@ -87,24 +76,12 @@ mod tests {
 
     #[test]
     fn durations_read_in_any_unit() {
-        for (text, ms) in [
-            ("10m", 600_000),
-            ("90s", 90_000),
-            ("1h30m", 5_400_000),
-            ("250ms", 250),
-            ("7", 7_000),
-        ] {
+        for (text, ms) in
+            [("10m", 600_000), ("90s", 90_000), ("1h30m", 5_400_000), ("250ms", 250), ("7", 7_000)]
+        {
             assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
         }
-        for bad in [
-            "",
-            "m",
-            "10x",
-            "-5s",
-            "1h30",
-            "99999999999999999999s",
-            "1.5s",
-        ] {
+        for bad in ["", "m", "10x", "-5s", "1h30", "99999999999999999999s", "1.5s"] {
             assert!(parse_duration_ms(bad).is_err(), "{bad}");
         }
     }
@@ -118,13 +95,7 @@ mod tests {
         assert_eq!(show_bytes(512), "512 B");
         assert_eq!(show_bytes(3 << 20), "3.0 MiB");
         assert_eq!(show_age(1_000, 2_500), "1.5s ago");
-        assert_eq!(
-            (show_number(0.0), show_number(0.12345)),
-            ("0".into(), "0.123".into())
-        );
-        assert_eq!(
-            (show_number(12.345), show_number(1234.5)),
-            ("12.35".into(), "1234".into())
-        );
+        assert_eq!((show_number(0.0), show_number(0.12345)), ("0".into(), "0.123".into()));
+        assert_eq!((show_number(12.345), show_number(1234.5)), ("12.35".into(), "1234".into()));
     }
 }

@@ -68,7 +68,8 @@ fn start(plan: Plan) -> Cluster {
 
 /// Tests drive processes with plain blocking code; only the client is asynchronous.
 fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(work)
 }
 
@@ -161,7 +162,10 @@ fn random_kills_of_nodes_and_the_controller_lose_no_acknowledged_write() {
     cluster.start_all();
     let (record, verdict) = verdict(&cluster);
     let done = plans.matches("\"verified\"").count() + plans.matches("\"applied\"").count();
-    println!("seed {seed}: {} nodes and {} controllers killed; {done} directives done", kills[0], kills[1]);
+    println!(
+        "seed {seed}: {} nodes and {} controllers killed; {done} directives done",
+        kills[0], kills[1]
+    );
     assert_nothing_lost("random kills", &record, &verdict);
     assert!(done > 0, "the controller did nothing: {plans}");
 }
@@ -202,7 +206,9 @@ fn writes_resume_without_a_leaders_node_and_nobody_misses_the_controller() {
         cluster.start_node(leader);
         (reads.as_millis(), writes.as_millis())
     });
-    println!("a leader's node was killed: reads resumed after {reads_ms} ms, writes after {writes_ms} ms");
+    println!(
+        "a leader's node was killed: reads resumed after {reads_ms} ms, writes after {writes_ms} ms"
+    );
     // The client would have gone on for 30 s: this is about whether they resume at all, the figure is printed.
     assert!(reads_ms.max(writes_ms) < 15_000, "reads {reads_ms} ms, writes {writes_ms} ms");
 

@@ -24,9 +24,7 @@ use std::{
 /// The root of the repository.
 fn root() -> PathBuf {
     let cli = Path::new(env!("CARGO_MANIFEST_DIR"));
-    cli.parent()
-        .expect("the cli crate lies in the workspace")
-        .to_path_buf()
+    cli.parent().expect("the cli crate lies in the workspace").to_path_buf()
 }
 
 /// Reads a file, with its name in the panic where that fails.
@@ -36,16 +34,9 @@ fn read(path: &Path) -> String {
 
 /// Names of the workspace members, from the root manifest.
 fn members() -> Vec<String> {
-    let manifest: toml::Table = read(&root().join("Cargo.toml"))
-        .parse()
-        .expect("valid TOML");
-    let members = manifest["workspace"]["members"]
-        .as_array()
-        .expect("a list of members");
-    members
-        .iter()
-        .map(|m| m.as_str().expect("a name").to_owned())
-        .collect()
+    let manifest: toml::Table = read(&root().join("Cargo.toml")).parse().expect("valid TOML");
+    let members = manifest["workspace"]["members"].as_array().expect("a list of members");
+    members.iter().map(|m| m.as_str().expect("a name").to_owned()).collect()
 }
 
 /// Every file below a directory with this ending, as paths relative to the root, in order.
@@ -89,10 +80,5 @@ fn rust_files() -> Vec<(String, String)> {
 
 /// Fails with all findings at once, one a line.
 fn expect_none(findings: &[String]) {
-    assert!(
-        findings.is_empty(),
-        "{} findings:\n{}",
-        findings.len(),
-        findings.join("\n")
-    );
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }

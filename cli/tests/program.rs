@@ -12,11 +12,7 @@ fn isobar(args: &[&str]) -> Output {
             command.env_remove(name);
         }
     }
-    command
-        .args(args)
-        .env("COLUMNS", "100")
-        .output()
-        .expect("the binary was just built")
+    command.args(args).env("COLUMNS", "100").output().expect("the binary was just built")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -51,18 +47,13 @@ Commands:
   policy       Show or replace the controller's policy
   config       Show and check configuration
   dataset      List, describe and fetch public data sets
+  bench        Time reads, writes and planning on this machine
   completions  Print a completion script for a shell
 ";
     let help = text(&output.stdout);
     assert!(help.contains(expected), "{help}");
-    for option in [
-        "--connect",
-        "--controller",
-        "--config",
-        "-o, --output",
-        "--plain",
-        "--timeout",
-    ] {
+    for option in ["--connect", "--controller", "--config", "-o, --output", "--plain", "--timeout"]
+    {
         assert!(help.contains(option), "{option} is missing from:\n{help}");
     }
 }
@@ -72,57 +63,28 @@ fn misuse_exits_with_two_and_says_what_was_meant() {
     let output = isobar(&["kv", "gett", "orders", "k"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
-    assert!(
-        text(&output.stderr).contains("'get'"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("'get'"), "{}", text(&output.stderr));
 }
 
 #[test]
 fn a_cluster_that_is_not_there_is_an_error_with_a_next_step() {
     let address = nobody();
-    let output = isobar(&[
-        "kv",
-        "get",
-        "orders",
-        "k",
-        "--connect",
-        &address,
-        "--timeout",
-        "300ms",
-    ]);
+    let output = isobar(&["kv", "get", "orders", "k", "--connect", &address, "--timeout", "300ms"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty(), "talk does not belong on stdout");
     let error = text(&output.stderr);
-    assert!(
-        error.starts_with(&format!("error ISO-5003: no answer from {address}: ")),
-        "{error}"
-    );
-    assert!(
-        error.contains("\n  next: check that it runs: `isobar up`"),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("error ISO-5003: no answer from {address}: ")), "{error}");
+    assert!(error.contains("\n  next: check that it runs: `isobar up`"), "{error}");
     assert!(!error.contains('\x1b'), "no colour without a terminal");
 }
 
 #[test]
 fn a_controller_that_is_not_there_is_named() {
     let address = nobody();
-    let output = isobar(&[
-        "plan",
-        "list",
-        "--controller",
-        &address,
-        "--timeout",
-        "300ms",
-    ]);
+    let output = isobar(&["plan", "list", "--controller", &address, "--timeout", "300ms"]);
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
-    assert!(
-        error.starts_with("error ISO-5003: no controller answers at "),
-        "{error}"
-    );
+    assert!(error.starts_with("error ISO-5003: no controller answers at "), "{error}");
 }
 
 #[test]
@@ -133,27 +95,12 @@ fn bad_addresses_keys_and_versions_are_refused_before_anything_is_sent() {
         let error = text(&output.stderr);
         assert!(error.contains(code), "{args:?}: {error}");
     };
-    refused(
-        &["node-list", "--connect", "localhost"],
-        "error ISO-5002: `localhost`",
-    );
-    refused(
-        &["node-list", "--connect", "localhost:99999"],
-        "error ISO-5002",
-    );
+    refused(&["node-list", "--connect", "localhost"], "error ISO-5002: `localhost`");
+    refused(&["node-list", "--connect", "localhost:99999"], "error ISO-5002");
     refused(&["kv", "get", "t", "\\z"], "error ISO-1001: a backslash");
-    refused(
-        &["kv", "cas", "t", "k", "v", "--expect", "1.2"],
-        "is not a row version",
-    );
-    refused(
-        &["table", "create", "Orders"],
-        "error ISO-1001: `Orders` is not a table name",
-    );
-    refused(
-        &["table", "create", "t", "--replicas", "0"],
-        "replicas must be 1 to 9",
-    );
+    refused(&["kv", "cas", "t", "k", "v", "--expect", "1.2"], "is not a row version");
+    refused(&["table", "create", "Orders"], "error ISO-1001: `Orders` is not a table name");
+    refused(&["table", "create", "t", "--replicas", "0"], "replicas must be 1 to 9");
     refused(&["node", "--listen", "127.0.0.1:99999"], "invalid");
     refused(&["dataset", "describe", "nope"], "nope");
     refused(
@@ -166,14 +113,7 @@ fn bad_addresses_keys_and_versions_are_refused_before_anything_is_sent() {
 fn policy_errors_do_not_look_like_differences() {
     let output = isobar(&["policy", "set", "no/such/file.toml"]);
     assert_eq!(output.status.code(), Some(3));
-    let output = isobar(&[
-        "policy",
-        "show",
-        "--controller",
-        &nobody(),
-        "--timeout",
-        "200ms",
-    ]);
+    let output = isobar(&["policy", "show", "--controller", &nobody(), "--timeout", "200ms"]);
     assert_eq!(output.status.code(), Some(1));
 }
 
@@ -194,16 +134,7 @@ fn configuration_is_checked_and_shown() {
     std::fs::write(&path, "[node]\nzone = \"b\"\n").expect("room");
     let output = isobar(&["config", "check", file]);
     assert_eq!(text(&output.stdout), format!("{file} is right\n"));
-    let output = isobar(&[
-        "config",
-        "show",
-        "--config",
-        file,
-        "-o",
-        "json",
-        "--timeout",
-        "3s",
-    ]);
+    let output = isobar(&["config", "show", "--config", file, "-o", "json", "--timeout", "3s"]);
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert_eq!(shown["node"]["zone"], "b");
     assert_eq!(shown["client"]["timeout_ms"], 3_000);
@@ -214,11 +145,7 @@ fn configuration_is_checked_and_shown() {
 #[test]
 fn data_sets_are_listed_as_text_and_as_json() {
     let output = isobar(&["dataset", "list"]);
-    assert!(
-        text(&output.stdout).starts_with("NAME "),
-        "{}",
-        text(&output.stdout)
-    );
+    assert!(text(&output.stdout).starts_with("NAME "), "{}", text(&output.stdout));
     let output = isobar(&["dataset", "list", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert!(list.as_array().is_some_and(|sets| !sets.is_empty()));
@@ -228,9 +155,6 @@ fn data_sets_are_listed_as_text_and_as_json() {
 fn completions_are_made_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = isobar(&["completions", shell]);
-        assert!(
-            output.status.success() && text(&output.stdout).contains("node-drain"),
-            "{shell}"
-        );
+        assert!(output.status.success() && text(&output.stdout).contains("node-drain"), "{shell}");
     }
 }

@@ -80,12 +80,7 @@ impl Attempts {
         let now = Instant::now();
         let patience = Duration::from_millis(self.core.config.attempt_timeout_ms);
         let deadline = self.deadline.min(now + patience);
-        let job = Job {
-            item,
-            size_bytes,
-            deadline,
-            alone: self.alone,
-        };
+        let job = Job { item, size_bytes, deadline, alone: self.alone };
         self.sent += 1;
         self.core.exchange(node, self.kind, job).await
     }
@@ -178,21 +173,13 @@ impl Attempts {
     /// The error of an operation whose time is over.
     pub(crate) fn give_up(&mut self) -> ApiError {
         let last = self.last.take().unwrap_or_else(|| {
-            ApiError::new(
-                ErrorCode::DeadlineExceeded,
-                "no attempt was answered in time",
-            )
+            ApiError::new(ErrorCode::DeadlineExceeded, "no attempt was answered in time")
         });
-        let tries = if self.sent == 1 {
-            "1 attempt".into()
-        } else {
-            format!("{} attempts", self.sent)
-        };
+        let tries =
+            if self.sent == 1 { "1 attempt".into() } else { format!("{} attempts", self.sent) };
         if self.maybe_applied {
-            let message = format!(
-                "the write may or may not have been applied after {tries}; last: {}",
-                last.message
-            );
+            let message =
+                format!("the write may or may not have been applied after {tries}; last: {last}");
             return ApiError::new(ErrorCode::DeadlineExceeded, message);
         }
         let message = format!("{} (after {tries})", last.message);

@@ -1,8 +1,11 @@
 //! What the client has learned: the shard map, tables by name, members. Never asked for per request.
 
 use isobar_api::{
-    ApiError, ErrorCode, KeyRange, NodeId, Region, ShardEntry, ShardId, TableId, map::ShardMap,
-    proto, report::MemberInfo, table::TableInfo,
+    ApiError, ErrorCode, KeyRange, NodeId, Region, ShardEntry, ShardId, TableId,
+    map::ShardMap,
+    proto,
+    report::MemberInfo,
+    table::{TableInfo, TableState},
 };
 use std::{
     collections::BTreeMap,
@@ -22,6 +25,20 @@ struct Known {
     members: BTreeMap<NodeId, MemberInfo>,
 }
 
+impl Known {
+    /// Adds a table. A node that is a moment behind takes nothing away: it may not list the newest
+    /// tables, and may call ready ones unready.
+    fn learn(&mut self, info: Arc<TableInfo>) {
+        let name = info.spec.name.clone();
+        let ready = self.tables.get(&name).is_some_and(|known| {
+            known.table_id == info.table_id && known.state == TableState::Ready
+        });
+        if !ready {
+            self.tables.insert(name, info);
+        }
+    }
+}
+
 impl Cache {
     /// Takes in a whole map. Refuses one of another cluster: its nodes must never see our writes.
     pub(crate) fn absorb(&self, response: proto::ShardMapResponse) -> Result<(), ApiError> {
@@ -30,10 +47,8 @@ impl Cache {
         let theirs = response.cluster_id;
         if !theirs.is_empty() {
             if !known.cluster_id.is_empty() && known.cluster_id != theirs {
-                let message = format!(
-                    "the node belongs to cluster {theirs}, not to {}",
-                    known.cluster_id
-                );
+                let message =
+                    format!("the node belongs to cluster {theirs}, not to {}", known.cluster_id);
                 return Err(ApiError::new(ErrorCode::BadAddress, message));
             }
             known.cluster_id = theirs;
@@ -41,19 +56,14 @@ impl Cache {
         for entry in response.shards {
             known.shards.merge(entry.into());
         }
-        let members: BTreeMap<_, _> = response
-            .members
-            .into_iter()
-            .filter_map(member)
-            .map(|m| (m.node_id, m))
-            .collect();
+        let members: BTreeMap<_, _> =
+            response.members.into_iter().filter_map(member).map(|m| (m.node_id, m)).collect();
         if !members.is_empty() {
             known.members = members;
         }
-        known.tables = tables
-            .into_iter()
-            .map(|t| (t.spec.name.clone(), Arc::new(t)))
-            .collect();
+        for table in tables {
+            known.learn(Arc::new(table));
+        }
         Ok(())
     }
 
@@ -63,16 +73,17 @@ impl Cache {
             return false;
         }
         let mut known = self.write();
-        entries.iter().fold(false, |news, entry| {
-            known.shards.merge(entry.clone()) || news
-        })
+        let mut news = false;
+        for entry in entries {
+            // All of them, also after the first that is news.
+            news |= known.shards.merge(entry.clone());
+        }
+        news
     }
 
     pub(crate) fn learn_table(&self, info: TableInfo) -> Arc<TableInfo> {
         let info = Arc::new(info);
-        self.write()
-            .tables
-            .insert(info.spec.name.clone(), info.clone());
+        self.write().learn(info.clone());
         info
     }
 
@@ -82,11 +93,7 @@ impl Cache {
 
     /// The range of the shard that owns the key; the whole table while that is unknown.
     pub(crate) fn range_of(&self, table: TableId, key: &[u8]) -> KeyRange {
-        self.read()
-            .shards
-            .find(table, key)
-            .map(|e| e.range.clone())
-            .unwrap_or_default()
+        self.read().shards.find(table, key).map(|e| e.range.clone()).unwrap_or_default()
     }
 
     /// Groups key positions by the shard that owns them; the last list has those nobody is known to own.
@@ -142,15 +149,11 @@ impl Cache {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
-        self.known
-            .read()
-            .expect("no code panics while it holds this lock")
+        self.known.read().expect("no code panics while it holds this lock")
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
-        self.known
-            .write()
-            .expect("no code panics while it holds this lock")
+        self.known.write().expect("no code panics while it holds this lock")
     }
 }
 
@@ -191,21 +194,42 @@ mod tests {
     use isobar_api::Epoch;
 
     fn response(cluster: &str) -> proto::ShardMapResponse {
-        proto::ShardMapResponse {
-            cluster_id: cluster.into(),
-            ..proto::ShardMapResponse::default()
-        }
+        proto::ShardMapResponse { cluster_id: cluster.into(), ..proto::ShardMapResponse::default() }
     }
 
     #[test]
     fn another_clusters_map_is_refused() {
         let cache = Cache::default();
-        cache
-            .absorb(response(""))
-            .expect("a node that is not formed yet");
+        cache.absorb(response("")).expect("a node that is not formed yet");
         cache.absorb(response("one")).expect("the first cluster");
         let error = cache.absorb(response("two")).expect_err("another one");
         assert_eq!(error.code, ErrorCode::BadAddress);
+    }
+
+    #[test]
+    fn a_node_that_is_behind_takes_no_table_away() {
+        let cache = Cache::default();
+        let rule = isobar_api::table::TableRule {
+            regions: vec![],
+            replicas: 1,
+            replicas_max: 1,
+            ack: Default::default(),
+        };
+        let info = |name: &str, state| TableInfo {
+            table_id: TableId(1),
+            spec: isobar_api::table::TableSpec {
+                name: name.into(),
+                rule: rule.clone(),
+                split_keys: vec![],
+            },
+            state,
+            first_shards: vec![],
+        };
+        cache.learn_table(info("orders", TableState::Ready));
+        cache.absorb(response("one")).expect("it lists no table");
+        cache.learn_table(info("orders", TableState::Creating));
+        let known = cache.table("orders").expect("still known");
+        assert_eq!(known.state, TableState::Ready);
     }
 
     #[test]
@@ -214,14 +238,8 @@ mod tests {
         let entry = |id, start: &str, end: &str| ShardEntry {
             shard_id: ShardId(id),
             table_id: TableId(1),
-            range: KeyRange {
-                start: start.into(),
-                end: end.into(),
-            },
-            epoch: Epoch {
-                shape: 1,
-                membership: 1,
-            },
+            range: KeyRange { start: start.into(), end: end.into() },
+            epoch: Epoch { shape: 1, membership: 1 },
             replicas: vec![],
             leader: None,
             term: 1,

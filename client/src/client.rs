@@ -29,9 +29,7 @@ pub struct Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cluster_id = self.core.cache.cluster_id();
-        f.debug_struct("Client")
-            .field("cluster_id", &cluster_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("cluster_id", &cluster_id).finish_non_exhaustive()
     }
 }
 
@@ -58,6 +56,16 @@ impl Client {
         if self.core.cache.table(name).is_none() {
             self.core.refresh().await?;
         }
+        if self.core.cache.table(name).is_none() {
+            // A node's copy of the definitions may be a moment old, or not there yet after its start.
+            // Asked for a table by name it looks again before it says no.
+            let ask = proto::ShardMapRequest { table: name.into() };
+            let map = self.ask_anyone(|channel| {
+                let ask = ask.clone();
+                async move { node_service(channel).get_shard_map(ask).await }
+            });
+            self.core.cache.absorb(map.await?)?;
+        }
         let Some(info) = self.core.cache.table(name) else {
             let message = format!("there is no table `{name}`");
             return Err(ApiError::new(ErrorCode::NoSuchTable, message));
@@ -72,9 +80,7 @@ impl Client {
         let spec_json = serde_json::to_vec(spec).map_err(|error| {
             ApiError::new(ErrorCode::Internal, format!("the table's text: {error}"))
         })?;
-        let request = proto::CreateTableRequest {
-            spec_json: spec_json.into(),
-        };
+        let request = proto::CreateTableRequest { spec_json: spec_json.into() };
         let response = self
             .ask_anyone(|channel| {
                 let request = request.clone();
@@ -89,13 +95,22 @@ impl Client {
 
     /// All tables, in name order, as the cluster has them now.
     pub async fn list_tables(&self) -> Result<Vec<TableInfo>, ApiError> {
+        let response = self
+            .ask_anyone(|channel| async move {
+                node_service(channel).list_tables(proto::ListTablesRequest {}).await
+            })
+            .await?;
+        let tables: Vec<TableInfo> = decode("the list of tables", &response.tables_json)?;
         self.core.refresh().await?;
+        for table in tables {
+            self.core.cache.learn_table(table);
+        }
         Ok(self.core.cache.tables())
     }
 
-    /// All shards, in id order, as the cluster has them now.
+    /// All shards, in id order, as the cluster has them now: every healthy member is asked.
     pub async fn shard_map(&self) -> Result<Vec<ShardEntry>, ApiError> {
-        self.core.refresh().await?;
+        self.core.refresh_from_all().await?;
         Ok(self.core.cache.shards())
     }
 
@@ -110,19 +125,11 @@ impl Client {
         if self.core.cache.member(node, |_| ()).is_none() {
             self.core.refresh().await?;
         }
-        let unknown = |_| {
-            ApiError::new(
-                ErrorCode::InvalidArgument,
-                format!("there is no node {node}"),
-            )
-        };
+        let unknown =
+            |_| ApiError::new(ErrorCode::InvalidArgument, format!("there is no node {node}"));
         let link = self.core.link(node).map_err(unknown)?;
         let name = format!("{node} ({})", link.address);
-        let source = Source {
-            name,
-            node: Some(node),
-            channel: link.channel(),
-        };
+        let source = Source { name, node: Some(node), channel: link.channel() };
         let mut service = node_service(source.channel.clone());
         let call = service.get_status(proto::GetStatusRequest {});
         let response = within(self.core.deadline(None), call)

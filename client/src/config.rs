@@ -57,10 +57,7 @@ impl Default for ClientConfig {
 impl ClientConfig {
     /// The defaults with other seeds.
     pub fn with_seeds(seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            seeds: seeds.into_iter().map(Into::into).collect(),
-            ..Self::default()
-        }
+        Self { seeds: seeds.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// Refuses what cannot work.
@@ -119,15 +116,7 @@ mod tests {
         for good in ["127.0.0.1:7411", "[::1]:80", "node-3.example:1"] {
             assert!(check_address(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "localhost",
-            ":7411",
-            "a:0",
-            "a:70000",
-            "http://a:1",
-            "a b:1",
-        ] {
+        for bad in ["", "localhost", ":7411", "a:0", "a:70000", "http://a:1", "a b:1"] {
             assert!(check_address(bad).is_err(), "{bad}");
         }
     }
@@ -136,19 +125,10 @@ mod tests {
     fn limits_are_checked() {
         ClientConfig::default().validate().expect("defaults hold");
         let none = ClientConfig::with_seeds(Vec::<String>::new());
-        let wide = ClientConfig {
-            max_in_flight: 1 << 20,
-            ..ClientConfig::default()
-        };
-        let hasty = ClientConfig {
-            request_timeout_ms: 0,
-            ..ClientConfig::default()
-        };
+        let wide = ClientConfig { max_in_flight: 1 << 20, ..ClientConfig::default() };
+        let hasty = ClientConfig { request_timeout_ms: 0, ..ClientConfig::default() };
         for config in [none, wide, hasty] {
-            assert_eq!(
-                config.validate().expect_err("refused").code,
-                ErrorCode::BadConfig
-            );
+            assert_eq!(config.validate().expect_err("refused").code, ErrorCode::BadConfig);
         }
     }
 }

@@ -38,41 +38,22 @@ impl ControllerClient {
         let service = Service::new(open_channel(address)?)
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
         let timeout = Duration::from_millis(timeout_ms.clamp(1, limits::DEADLINE_MS_MAX));
-        Ok(Self {
-            service,
-            address: address.into(),
-            timeout,
-        })
+        Ok(Self { service, address: address.into(), timeout })
     }
 
     /// Mode, term, view and counts.
     pub async fn status(&self) -> Result<ControllerStatus, ApiError> {
-        call!(
-            self,
-            get_status,
-            "the controller's status",
-            proto::GetControllerStatusRequest {}
-        )
+        call!(self, get_status, "the controller's status", proto::GetControllerStatusRequest {})
     }
 
     /// The newest plans first.
     pub async fn plans(&self, limit: u32) -> Result<Vec<PlanSummary>, ApiError> {
-        call!(
-            self,
-            list_plans,
-            "the list of plans",
-            proto::ListPlansRequest { limit }
-        )
+        call!(self, list_plans, "the list of plans", proto::ListPlansRequest { limit })
     }
 
     /// One plan with everything that led to it and came of it.
     pub async fn plan(&self, plan: PlanId) -> Result<PlanRecord, ApiError> {
-        call!(
-            self,
-            get_plan,
-            "the plan",
-            proto::GetPlanRequest { plan_id: plan.0 }
-        )
+        call!(self, get_plan, "the plan", proto::GetPlanRequest { plan_id: plan.0 })
     }
 
     /// The newest directives first; of one shard, if given.
@@ -88,9 +69,7 @@ impl ControllerClient {
 
     /// One directive with its history.
     pub async fn directive(&self, directive: DirectiveId) -> Result<DirectiveRecord, ApiError> {
-        let request = proto::GetDirectiveRequest {
-            directive_id: directive.0,
-        };
+        let request = proto::GetDirectiveRequest { directive_id: directive.0 };
         call!(self, get_directive, "the directive", request)
     }
 
@@ -128,10 +107,7 @@ impl ControllerClient {
 
     /// Lifts the freezes of a scope; returns them.
     pub async fn resume(&self, scope: &str, owner: &str) -> Result<Vec<Freeze>, ApiError> {
-        let request = proto::ResumeRequest {
-            scope: scope.into(),
-            owner: owner.into(),
-        };
+        let request = proto::ResumeRequest { scope: scope.into(), owner: owner.into() };
         call!(self, resume, "the lifted freezes", request)
     }
 
@@ -169,10 +145,7 @@ impl ControllerClient {
 
     /// All nodes that are being emptied or are empty.
     pub async fn drains(&self) -> Result<Vec<DrainStatus>, ApiError> {
-        let request = proto::DrainRequest {
-            action: "status".into(),
-            ..Default::default()
-        };
+        let request = proto::DrainRequest { action: "status".into(), ..Default::default() };
         call!(self, drain, "the list of drains", request)
     }
 
@@ -182,20 +155,14 @@ impl ControllerClient {
         action: &str,
         owner: &str,
     ) -> Result<DrainStatus, ApiError> {
-        let request = proto::DrainRequest {
-            node_id: node.0,
-            action: action.into(),
-            owner: owner.into(),
-        };
+        let request =
+            proto::DrainRequest { node_id: node.0, action: action.into(), owner: owner.into() };
         call!(self, drain, "the drain's status", request)
     }
 
     /// The active policy.
     pub async fn policy(&self) -> Result<PolicyState, ApiError> {
-        let request = proto::PolicyRequest {
-            dry_run: true,
-            ..proto::PolicyRequest::default()
-        };
+        let request = proto::PolicyRequest { dry_run: true, ..proto::PolicyRequest::default() };
         call!(self, policy, "the policy", request)
     }
 

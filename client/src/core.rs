@@ -53,10 +53,7 @@ impl Core {
 
     /// A uniform number from 0 to 1, for jitter.
     pub(crate) fn random(&self) -> f64 {
-        self.rng
-            .lock()
-            .expect("no code panics while it holds this lock")
-            .random()
+        self.rng.lock().expect("no code panics while it holds this lock").random()
     }
 
     /// Room for one more operation; waits for it until the deadline.
@@ -76,14 +73,9 @@ impl Core {
     /// The connection to a member; made when first needed, and anew when its address changed.
     pub(crate) fn link(&self, node: NodeId) -> Result<Arc<Link>, Failure> {
         let Some(address) = self.cache.member(node, |m| m.address.clone()) else {
-            return Err(Failure::NotSent(format!(
-                "the address of {node} is not known"
-            )));
+            return Err(Failure::NotSent(format!("the address of {node} is not known")));
         };
-        let mut links = self
-            .links
-            .lock()
-            .expect("no code panics while it holds this lock");
+        let mut links = self.links.lock().expect("no code panics while it holds this lock");
         if let Some(link) = links.get(&node)
             && link.address == address
         {
@@ -96,10 +88,7 @@ impl Core {
 
     /// What is known of the way to a node.
     pub(crate) fn way(&self, node: NodeId) -> Way {
-        let links = self
-            .links
-            .lock()
-            .expect("no code panics while it holds this lock");
+        let links = self.links.lock().expect("no code panics while it holds this lock");
         let link = links.get(&node).cloned();
         drop(links);
         let home = self.config.region.as_ref();
@@ -136,9 +125,7 @@ impl Core {
         let arrival = Instant::now() + half;
         if arrival >= deadline {
             sleep_until(deadline).await;
-            return Err(Failure::NotSent(format!(
-                "{node} is too far away for the deadline"
-            )));
+            return Err(Failure::NotSent(format!("{node} is too far away for the deadline")));
         }
         sleep_until(arrival).await;
         let answer = link.send(kind, job).await;

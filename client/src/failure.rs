@@ -28,11 +28,7 @@ impl Failure {
             Some(node) => format!("{node}: {}", innermost(status)),
             None => innermost(status),
         };
-        if has_connect_error(status) {
-            Self::NotSent(why)
-        } else {
-            Self::Lost(why)
-        }
+        if has_connect_error(status) { Self::NotSent(why) } else { Self::Lost(why) }
     }
 
     /// Whether the way to the node failed, and not the node's work.
@@ -74,6 +70,7 @@ impl Failure {
                     | ErrorCode::TooStale
                     | ErrorCode::StorageFailed
                     | ErrorCode::Corruption
+                    | ErrorCode::DiskFull
                     | ErrorCode::Unreachable
             ),
         }
@@ -87,10 +84,7 @@ impl Failure {
                 ErrorCode::StaleEpoch | ErrorCode::NotLeader | ErrorCode::ShardNotHere => {
                     ApiError::new(ErrorCode::Unavailable, error.message)
                 }
-                _ => ApiError {
-                    shards: Vec::new(),
-                    ..error
-                },
+                _ => ApiError { shards: Vec::new(), ..error },
             },
             Self::NotSent(why) => ApiError::new(ErrorCode::Unreachable, why),
             Self::Lost(why) => ApiError::new(ErrorCode::Unavailable, why),
@@ -134,7 +128,6 @@ mod tests {
             ErrorCode::KeySize,
             ErrorCode::CrossShard,
             ErrorCode::SequenceExpired,
-            ErrorCode::DiskFull,
             ErrorCode::Internal,
         ] {
             assert!(!answered(code).is_retryable(), "{code}");
@@ -155,10 +148,7 @@ mod tests {
     fn a_typed_error_survives_the_status() {
         let error = ApiError::new(ErrorCode::Overloaded, "full").retry_after_ms(7);
         let status = tonic::Status::from(error.clone());
-        assert_eq!(
-            Failure::from_status(&status, None),
-            Failure::Answered(error)
-        );
+        assert_eq!(Failure::from_status(&status, None), Failure::Answered(error));
         let status = tonic::Status::out_of_range("message too large");
         assert_eq!(Failure::from_status(&status, None), Failure::TooLarge);
     }

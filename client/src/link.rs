@@ -101,11 +101,7 @@ impl Link {
             node,
             address: address.into(),
             channel: open_channel(address)?,
-            client_region: config
-                .region
-                .as_ref()
-                .map(|r| r.as_str().into())
-                .unwrap_or_default(),
+            client_region: config.region.as_ref().map(|r| r.as_str().into()).unwrap_or_default(),
             lane_requests_max: config.lane_requests_max,
             reads: Mutex::default(),
             writes: Mutex::default(),
@@ -132,9 +128,7 @@ impl Link {
 
     /// Smoothed round trip of its requests, milliseconds.
     pub(crate) fn measured_ms(&self) -> Option<f64> {
-        Some(self.measured_us.load(Relaxed))
-            .filter(|us| *us > 0)
-            .map(|us| us as f64 / 1_000.0)
+        Some(self.measured_us.load(Relaxed)).filter(|us| *us > 0).map(|us| us as f64 / 1_000.0)
     }
 
     /// Sends one item with whatever else goes to the node just then, and waits for its answer.
@@ -149,10 +143,7 @@ impl Link {
             let mut lane = self.lane(kind);
             if lane.queue.len() >= QUEUE_ITEMS_MAX {
                 let message = format!("{QUEUE_ITEMS_MAX} requests wait for {} already", self.node);
-                return Err(Failure::Answered(ApiError::new(
-                    ErrorCode::Overloaded,
-                    message,
-                )));
+                return Err(Failure::Answered(ApiError::new(ErrorCode::Overloaded, message)));
             }
             lane.queue.push_back((job, answer_to));
             let start = lane.running < self.lane_requests_max;
@@ -164,14 +155,8 @@ impl Link {
         }
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Failure::Lost(format!(
-                "the request to {} was dropped",
-                self.node
-            ))),
-            Err(_) => Err(Failure::Lost(format!(
-                "{} did not answer in time",
-                self.node
-            ))),
+            Ok(Err(_)) => Err(Failure::Lost(format!("the request to {} was dropped", self.node))),
+            Err(_) => Err(Failure::Lost(format!("{} did not answer in time", self.node))),
         }
     }
 
@@ -180,8 +165,7 @@ impl Link {
             LaneKind::Reads => &self.reads,
             LaneKind::Writes => &self.writes,
         };
-        lane.lock()
-            .expect("no code panics while it holds this lock")
+        lane.lock().expect("no code panics while it holds this lock")
     }
 
     /// Sends batches until the lane is empty.
@@ -204,11 +188,7 @@ impl Link {
 
     async fn exchange(&self, kind: LaneKind, batch: Vec<(Job, AnswerTo)>) {
         let started = Instant::now();
-        let deadline = batch
-            .iter()
-            .map(|(job, _)| job.deadline)
-            .max()
-            .unwrap_or(started);
+        let deadline = batch.iter().map(|(job, _)| job.deadline).max().unwrap_or(started);
         let (jobs, answers): (Vec<Job>, Vec<AnswerTo>) = batch.into_iter().unzip();
         let left = deadline.saturating_duration_since(started);
         let message = proto::KvRequest {
@@ -321,12 +301,8 @@ mod tests {
 
     fn push(lane: &mut Lane, size_bytes: usize, alone: bool) -> Waiting {
         let (answer_to, answer) = oneshot::channel();
-        let job = Job {
-            item: proto::KvItem::default(),
-            size_bytes,
-            deadline: Instant::now(),
-            alone,
-        };
+        let job =
+            Job { item: proto::KvItem::default(), size_bytes, deadline: Instant::now(), alone };
         lane.queue.push_back((job, answer_to));
         answer
     }
@@ -334,16 +310,10 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_items_and_bytes() {
         let mut lane = Lane::default();
-        let _waiting: Vec<_> = (0..BATCH_ITEMS_MAX + 1)
-            .map(|_| push(&mut lane, 10, false))
-            .collect();
-        assert_eq!(
-            (lane.take_batch().len(), lane.take_batch().len()),
-            (BATCH_ITEMS_MAX, 1)
-        );
-        let _large: Vec<_> = (0..3)
-            .map(|_| push(&mut lane, BATCH_BYTES_MAX / 2, false))
-            .collect();
+        let _waiting: Vec<_> =
+            (0..BATCH_ITEMS_MAX + 1).map(|_| push(&mut lane, 10, false)).collect();
+        assert_eq!((lane.take_batch().len(), lane.take_batch().len()), (BATCH_ITEMS_MAX, 1));
+        let _large: Vec<_> = (0..3).map(|_| push(&mut lane, BATCH_BYTES_MAX / 2, false)).collect();
         assert_eq!((lane.take_batch().len(), lane.take_batch().len()), (2, 1));
         assert!(lane.take_batch().is_empty());
     }

@@ -52,18 +52,9 @@ pub(crate) async fn multi_get(
         return Err(ApiError::new(ErrorCode::InvalidArgument, message));
     }
     let _permit = core.permit(deadline).await?;
-    let read = Read {
-        core,
-        table,
-        keys,
-        level,
-        deadline,
-    };
+    let read = Read { core, table, keys, level, deadline };
     let mut rows = vec![None; keys.len()];
-    for (position, row) in read
-        .positions((0..keys.len()).collect(), ITEM_KEYS_MAX)
-        .await?
-    {
+    for (position, row) in read.positions((0..keys.len()).collect(), ITEM_KEYS_MAX).await? {
         rows[position] = row;
     }
     Ok(rows)
@@ -74,10 +65,7 @@ type Found = Vec<(usize, Option<Row>)>;
 impl Read<'_> {
     /// Reads the keys at these positions, at most `chunk` in one item.
     async fn positions(&self, positions: Vec<usize>, chunk: usize) -> Result<Found, ApiError> {
-        let (groups, unknown) = self
-            .core
-            .cache
-            .group(self.table.table_id, self.keys, &positions);
+        let (groups, unknown) = self.core.cache.group(self.table.table_id, self.keys, &positions);
         let mut parts: Vec<Vec<usize>> = Vec::new();
         for (_, group) in &groups {
             parts.extend(group.chunks(chunk).map(<[usize]>::to_vec));
@@ -100,22 +88,22 @@ impl Read<'_> {
                 attempts.lost_route(&self.table.spec.name).await?;
                 continue;
             };
-            let split = positions
-                .iter()
-                .any(|p| !entry.range.contains(self.keys[*p]));
+            let split = positions.iter().any(|p| !entry.range.contains(self.keys[*p]));
             if split || (attempts.alone && positions.len() > 1) {
                 // The shard was split meanwhile, or the answer was too large: in smaller parts.
-                let chunk = if split {
-                    ITEM_KEYS_MAX
-                } else {
-                    positions.len().div_ceil(8)
-                };
+                let chunk = if split { ITEM_KEYS_MAX } else { positions.len().div_ceil(8) };
                 return Box::pin(self.positions(positions, chunk)).await;
             }
             let node = attempts.next_node(&entry).await?;
             let (item, size_bytes) = self.item(&entry, &positions);
             let failure = match attempts.send(node, item, size_bytes).await {
-                Ok(Answer::Get(result)) => return Ok(self.match_rows(&positions, result.rows)),
+                Ok(Answer::Get(result)) => {
+                    // A detour over a replica that does not lead: the next read goes straight.
+                    self.core
+                        .cache
+                        .merge(&result.shard.map(ShardEntry::from).into_iter().collect::<Vec<_>>());
+                    return Ok(self.match_rows(&positions, result.rows));
+                }
                 Ok(_) => Failure::Lost(format!("{node} answered a read with something else")),
                 Err(Failure::TooLarge) if attempts.alone => {
                     return Err(Failure::TooLarge.into_error());
@@ -127,15 +115,10 @@ impl Read<'_> {
     }
 
     fn item(&self, entry: &ShardEntry, positions: &[usize]) -> (proto::KvItem, usize) {
-        let keys: Vec<bytes::Bytes> = positions
-            .iter()
-            .map(|p| bytes::Bytes::copy_from_slice(self.keys[*p]))
-            .collect();
+        let keys: Vec<bytes::Bytes> =
+            positions.iter().map(|p| bytes::Bytes::copy_from_slice(self.keys[*p])).collect();
         let size_bytes = keys.iter().map(|key| key.len() + 8).sum::<usize>() + 64;
-        let op = proto::GetOp {
-            keys,
-            read: Some(self.level.to_proto()),
-        };
+        let op = proto::GetOp { keys, read: Some(self.level.to_proto()) };
         let item = proto::KvItem {
             shard_id: entry.shard_id.0,
             epoch: Some(entry.epoch.into()),
@@ -149,14 +132,8 @@ impl Read<'_> {
         if let ([position], [_] | []) = (positions, rows.as_slice()) {
             return vec![(*position, rows.into_iter().next().and_then(Row::from_proto))];
         }
-        let by_key: HashMap<bytes::Bytes, Row> = rows
-            .into_iter()
-            .filter_map(Row::from_proto)
-            .map(|r| (r.key.clone(), r))
-            .collect();
-        positions
-            .iter()
-            .map(|p| (*p, by_key.get(self.keys[*p]).cloned()))
-            .collect()
+        let by_key: HashMap<bytes::Bytes, Row> =
+            rows.into_iter().filter_map(Row::from_proto).map(|r| (r.key.clone(), r)).collect();
+        positions.iter().map(|p| (*p, by_key.get(self.keys[*p]).cloned())).collect()
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     failure::Failure,
     link::{node_service, open_channel},
 };
+use futures::future::join_all;
 use isobar_api::{ApiError, ErrorCode, NodeId, proto};
 use std::{
     collections::BTreeSet,
@@ -51,6 +52,19 @@ impl Core {
         result
     }
 
+    /// Fetches the map of every healthy member and takes in the freshest of each entry: what a person
+    /// is shown should not depend on which node was asked.
+    pub(crate) async fn refresh_from_all(&self) -> Result<(), ApiError> {
+        self.refresh().await?;
+        let healthy = |source: &Source| source.node.is_some_and(|node| !self.way(node).suspect);
+        let asked = self.sources().into_iter().filter(healthy);
+        let answers = join_all(asked.map(|source| async move { self.refresh_from(&source).await }));
+        for error in answers.await.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "one member was left out");
+        }
+        Ok(())
+    }
+
     /// Starts a refresh in the background unless one is under way.
     pub(crate) fn refresh_soon(self: &Arc<Self>) {
         if self.refresher.in_background.swap(true, SeqCst) {
@@ -92,17 +106,11 @@ impl Core {
 
     /// Everybody who can be asked: healthy members (closest first), then seeds, then the rest.
     pub(crate) fn sources(&self) -> Vec<Source> {
-        let mut members: Vec<_> = self
-            .cache
-            .members()
-            .into_iter()
-            .map(|m| (self.way(m.node_id), m))
-            .collect();
+        let mut members: Vec<_> =
+            self.cache.members().into_iter().map(|m| (self.way(m.node_id), m)).collect();
         members.sort_by(|(a, m), (b, n)| {
             let far = |x: Option<f64>| x.unwrap_or(f64::INFINITY);
-            far(a.known_ms)
-                .total_cmp(&far(b.known_ms))
-                .then(m.node_id.cmp(&n.node_id))
+            far(a.known_ms).total_cmp(&far(b.known_ms)).then(m.node_id.cmp(&n.node_id))
         });
         let (bad, good): (Vec<_>, Vec<_>) = members.into_iter().partition(|(way, _)| way.suspect);
         let mut asked = BTreeSet::new();
@@ -112,34 +120,16 @@ impl Core {
                 && let Ok(link) = self.link(node)
             {
                 let name = format!("{node} ({address})");
-                sources.push(Source {
-                    name,
-                    node: Some(node),
-                    channel: link.channel(),
-                });
+                sources.push(Source { name, node: Some(node), channel: link.channel() });
             }
         };
         for (_, member) in good {
             add_member(&mut sources, member.node_id, member.address);
         }
-        let known: BTreeSet<String> = self
-            .cache
-            .members()
-            .into_iter()
-            .map(|m| m.address)
-            .collect();
-        for seed in self
-            .config
-            .seeds
-            .iter()
-            .filter(|seed| !known.contains(*seed))
-        {
+        let known: BTreeSet<String> = self.cache.members().into_iter().map(|m| m.address).collect();
+        for seed in self.config.seeds.iter().filter(|seed| !known.contains(*seed)) {
             if let Ok(channel) = open_channel(seed) {
-                sources.push(Source {
-                    name: seed.clone(),
-                    node: None,
-                    channel,
-                });
+                sources.push(Source { name: seed.clone(), node: None, channel });
             }
         }
         for (_, member) in bad {

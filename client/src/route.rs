@@ -21,14 +21,8 @@ impl Way {
     /// A node that was never measured counts as near, so that it is tried once.
     fn closer(&self, other: &Self) -> Ordering {
         let far = f64::INFINITY;
-        let matrix = self
-            .known_ms
-            .unwrap_or(far)
-            .total_cmp(&other.known_ms.unwrap_or(far));
-        let measured = self
-            .measured_ms
-            .unwrap_or(0.0)
-            .total_cmp(&other.measured_ms.unwrap_or(0.0));
+        let matrix = self.known_ms.unwrap_or(far).total_cmp(&other.known_ms.unwrap_or(far));
+        let measured = self.measured_ms.unwrap_or(0.0).total_cmp(&other.measured_ms.unwrap_or(0.0));
         self.suspect
             .cmp(&other.suspect)
             .then(matrix)
@@ -62,11 +56,7 @@ pub(crate) fn choose(
     }
     // Without a leader that answers, voters are asked: one of them knows the new leader or is it.
     let fits = |role| need == Need::Any || role == ReplicaRole::Voter;
-    let nodes = entry
-        .replicas
-        .iter()
-        .filter(|r| fits(r.role))
-        .map(|r| r.node_id);
+    let nodes = entry.replicas.iter().filter(|r| fits(r.role)).map(|r| r.node_id);
     nodes
         .filter(|node| !avoid.contains(node))
         .map(|node| (way(node), node))
@@ -80,11 +70,8 @@ mod tests {
     use isobar_api::{Epoch, KeyRange, Replica, ReplicaId, ShardId, TableId};
 
     fn entry(leader: u64) -> ShardEntry {
-        let replica = |node: u64, role| Replica {
-            replica_id: ReplicaId(node),
-            node_id: NodeId(node),
-            role,
-        };
+        let replica =
+            |node: u64, role| Replica { replica_id: ReplicaId(node), node_id: NodeId(node), role };
         ShardEntry {
             shard_id: ShardId(1),
             table_id: TableId(1),
@@ -106,10 +93,7 @@ mod tests {
     }
 
     fn ms(known_ms: f64) -> Way {
-        Way {
-            known_ms: Some(known_ms),
-            ..Way::default()
-        }
+        Way { known_ms: Some(known_ms), ..Way::default() }
     }
 
     #[test]
@@ -130,27 +114,10 @@ mod tests {
 
     #[test]
     fn without_a_matrix_the_own_region_and_then_the_measured_time_decide() {
-        let measured = |ms| Way {
-            measured_ms: Some(ms),
-            ..Way::default()
-        };
-        let home = |ms| Way {
-            own_region: true,
-            ..measured(ms)
-        };
-        assert_eq!(
-            pick(Need::Any, &[], 1, [measured(0.1), home(2.0), home(1.0)]),
-            Some(3)
-        );
-        assert_eq!(
-            pick(
-                Need::Any,
-                &[],
-                1,
-                [measured(3.0), measured(2.0), measured(9.0)]
-            ),
-            Some(2)
-        );
+        let measured = |ms| Way { measured_ms: Some(ms), ..Way::default() };
+        let home = |ms| Way { own_region: true, ..measured(ms) };
+        assert_eq!(pick(Need::Any, &[], 1, [measured(0.1), home(2.0), home(1.0)]), Some(3));
+        assert_eq!(pick(Need::Any, &[], 1, [measured(3.0), measured(2.0), measured(9.0)]), Some(2));
     }
 
     #[test]

@@ -23,10 +23,7 @@ impl ReadLevel {
             Self::Bounded(ms) => (proto::ReadLevel::Bounded, ms),
             Self::Local => (proto::ReadLevel::Local, 0),
         };
-        proto::ReadOptions {
-            level: level.into(),
-            staleness_ms,
-        }
+        proto::ReadOptions { level: level.into(), staleness_ms }
     }
 }
 
@@ -48,15 +45,14 @@ impl FromStr for ReadLevel {
             "local" => return Ok(Self::Local),
             _ => {}
         }
-        text.strip_prefix("bounded:")
-            .and_then(|ms| ms.parse().ok())
-            .map(Self::Bounded)
-            .ok_or_else(|| {
+        text.strip_prefix("bounded:").and_then(|ms| ms.parse().ok()).map(Self::Bounded).ok_or_else(
+            || {
                 let message = format!(
                     "`{text}` is not a read level: linearizable, bounded:MILLISECONDS or local"
                 );
                 ApiError::new(ErrorCode::InvalidArgument, message)
-            })
+            },
+        )
     }
 }
 
@@ -101,22 +97,12 @@ pub struct Mutation {
 impl Mutation {
     /// Sets a row.
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self {
-            key: key.into(),
-            value: Some(value.into()),
-            expected: None,
-            schema_version: 0,
-        }
+        Self { key: key.into(), value: Some(value.into()), expected: None, schema_version: 0 }
     }
 
     /// Deletes a row.
     pub fn delete(key: impl Into<Bytes>) -> Self {
-        Self {
-            key: key.into(),
-            value: None,
-            expected: None,
-            schema_version: 0,
-        }
+        Self { key: key.into(), value: None, expected: None, schema_version: 0 }
     }
 
     /// The same, but only if the row has this version.
@@ -188,10 +174,7 @@ pub(crate) fn check_key(key: &[u8]) -> Result<(), ApiError> {
 pub(crate) fn check_batch(mutations: &[Mutation]) -> Result<(), ApiError> {
     let bad = |code, message: String| Err(ApiError::new(code, message));
     if mutations.is_empty() {
-        return bad(
-            ErrorCode::InvalidArgument,
-            "the batch has no mutations".into(),
-        );
+        return bad(ErrorCode::InvalidArgument, "the batch has no mutations".into());
     }
     if mutations.len() > limits::BATCH_MUTATIONS_MAX {
         let max = limits::BATCH_MUTATIONS_MAX;
@@ -203,19 +186,13 @@ pub(crate) fn check_batch(mutations: &[Mutation]) -> Result<(), ApiError> {
         let size = mutation.value.as_ref().map_or(0, Bytes::len);
         if size > limits::VALUE_BYTES_MAX {
             let max = limits::VALUE_BYTES_MAX;
-            return bad(
-                ErrorCode::ValueSize,
-                format!("the value has {size} bytes, at most {max}"),
-            );
+            return bad(ErrorCode::ValueSize, format!("the value has {size} bytes, at most {max}"));
         }
     }
     let total: usize = mutations.iter().map(Mutation::size_bytes).sum();
     if total > limits::BATCH_BYTES_MAX {
         let max = limits::BATCH_BYTES_MAX;
-        return bad(
-            ErrorCode::BatchSize,
-            format!("the batch has {total} bytes, at most {max}"),
-        );
+        return bad(ErrorCode::BatchSize, format!("the batch has {total} bytes, at most {max}"));
     }
     Ok(())
 }
@@ -226,11 +203,7 @@ mod tests {
 
     #[test]
     fn levels_read_back_as_shown() {
-        for level in [
-            ReadLevel::Linearizable,
-            ReadLevel::Bounded(250),
-            ReadLevel::Local,
-        ] {
+        for level in [ReadLevel::Linearizable, ReadLevel::Bounded(250), ReadLevel::Local] {
             assert_eq!(level.to_string().parse(), Ok(level));
         }
         assert!("bounded".parse::<ReadLevel>().is_err() && "stale".parse::<ReadLevel>().is_err());
@@ -256,10 +229,7 @@ mod tests {
             ErrorCode::ValueSize
         );
         assert_eq!(
-            code(&vec![
-                Mutation::delete("k");
-                limits::BATCH_MUTATIONS_MAX + 1
-            ]),
+            code(&vec![Mutation::delete("k"); limits::BATCH_MUTATIONS_MAX + 1]),
             ErrorCode::BatchSize
         );
     }

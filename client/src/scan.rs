@@ -31,20 +31,14 @@ pub(crate) async fn scan(
         return Err(ApiError::new(ErrorCode::InvalidArgument, message));
     }
     let _permit = core.permit(deadline).await?;
-    let mut page = ScanPage {
-        rows: Vec::new(),
-        resume: Some(range.start.clone()),
-    };
+    let mut page = ScanPage { rows: Vec::new(), resume: Some(range.start.clone()) };
     while let Some(cursor) = page.resume.take() {
         if page.rows.len() >= limit {
             page.resume = Some(cursor);
             break;
         }
         let want = (limit - page.rows.len()).min(limits::SCAN_ROWS_MAX as usize);
-        let rest = KeyRange {
-            start: cursor,
-            end: range.end.clone(),
-        };
+        let rest = KeyRange { start: cursor, end: range.end.clone() };
         let (rows, next) = shard_page(core, table, rest, want as u32, level, deadline).await?;
         page.rows.extend(rows);
         page.resume = next;
@@ -72,11 +66,7 @@ async fn shard_page(
         let failure = match attempts.send(node, item, range.start.len() + 64).await {
             Ok(Answer::Scan(result)) => {
                 let next = go_on(&entry, &range, result.resume_key.map(Into::into))?;
-                let rows = result
-                    .rows
-                    .into_iter()
-                    .filter_map(Row::from_proto)
-                    .collect();
+                let rows = result.rows.into_iter().filter_map(Row::from_proto).collect();
                 return Ok((rows, next));
             }
             Ok(_) => Failure::Lost(format!("{node} answered a scan with something else")),
@@ -109,11 +99,7 @@ fn go_on(
 fn item(entry: &ShardEntry, range: &KeyRange, limit: u32, level: ReadLevel) -> proto::KvItem {
     let inside =
         entry.range.end.is_empty() || (!range.end.is_empty() && range.end < entry.range.end);
-    let end = if inside {
-        range.end.clone()
-    } else {
-        entry.range.end.clone()
-    };
+    let end = if inside { range.end.clone() } else { entry.range.end.clone() };
     let op = proto::ScanOp {
         start: range.start.clone().into(),
         end: end.into(),
@@ -145,10 +131,7 @@ mod tests {
     }
 
     fn range(start: &str, end: &str) -> KeyRange {
-        KeyRange {
-            start: start.into(),
-            end: end.into(),
-        }
+        KeyRange { start: start.into(), end: end.into() }
     }
 
     #[test]

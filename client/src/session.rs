@@ -33,10 +33,7 @@ impl Session {
     pub(crate) fn new(client_id: [u8; 16]) -> Arc<Self> {
         Arc::new(Self {
             client_id: Bytes::copy_from_slice(&client_id),
-            open: Mutex::new(Open {
-                next: 1,
-                writes: BTreeMap::new(),
-            }),
+            open: Mutex::new(Open { next: 1, writes: BTreeMap::new() }),
             freed: Arc::new(Notify::new()),
         })
     }
@@ -59,10 +56,7 @@ impl Session {
         }
         open.next += 1;
         open.writes.insert(sequence, (table, key.clone()));
-        Some(Ticket {
-            session: self.clone(),
-            sequence,
-        })
+        Some(Ticket { session: self.clone(), sequence })
     }
 
     /// Completes when a write that is open now is done. Ask for it before looking at the window.
@@ -71,9 +65,7 @@ impl Session {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open
-            .lock()
-            .expect("no code panics while it holds this lock")
+        self.open.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -106,38 +98,24 @@ mod tests {
     const T: TableId = TableId(1);
 
     fn range(start: &str, end: &str) -> KeyRange {
-        KeyRange {
-            start: start.into(),
-            end: end.into(),
-        }
+        KeyRange { start: start.into(), end: end.into() }
     }
 
     #[test]
     fn sequences_start_at_one_and_never_repeat() {
         let session = Session::new([7; 16]);
-        let a = session
-            .begin(T, &"a".into(), &KeyRange::all())
-            .expect("room");
+        let a = session.begin(T, &"a".into(), &KeyRange::all()).expect("room");
         assert_eq!(a.sequence, 1);
         drop(a);
-        let b = session
-            .begin(T, &"a".into(), &KeyRange::all())
-            .expect("room");
-        assert_eq!(
-            (b.sequence, b.first_unacknowledged(T, &KeyRange::all())),
-            (2, 2)
-        );
+        let b = session.begin(T, &"a".into(), &KeyRange::all()).expect("room");
+        assert_eq!((b.sequence, b.first_unacknowledged(T, &KeyRange::all())), (2, 2));
     }
 
     #[test]
     fn what_may_be_forgotten_is_the_oldest_open_write_of_the_shard() {
         let session = Session::new([7; 16]);
-        let stuck = session
-            .begin(T, &"z".into(), &range("m", ""))
-            .expect("room");
-        let other = session
-            .begin(T, &"a".into(), &range("", "m"))
-            .expect("room");
+        let stuck = session.begin(T, &"z".into(), &range("m", "")).expect("room");
+        let other = session.begin(T, &"a".into(), &range("", "m")).expect("room");
         assert_eq!(other.first_unacknowledged(T, &range("", "m")), 2);
         assert_eq!(other.first_unacknowledged(T, &range("m", "")), 1);
         // Before the split both keys lay in one shard: the stuck write still counts there.
@@ -153,11 +131,7 @@ mod tests {
         let (left, right) = (range("", "m"), range("m", ""));
         let stuck = session.begin(T, &"z".into(), &right).expect("room");
         for _ in 1..limits::CLIENT_WINDOW_MAX {
-            drop(
-                session
-                    .begin(T, &"a".into(), &left)
-                    .expect("room on the left"),
-            );
+            drop(session.begin(T, &"a".into(), &left).expect("room on the left"));
         }
         assert!(session.begin(T, &"x".into(), &right).is_none());
         assert!(session.begin(T, &"b".into(), &left).is_some());

@@ -21,19 +21,13 @@ pub struct TableHandle {
 
 impl std::fmt::Debug for TableHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TableHandle")
-            .field("name", &self.info.spec.name)
-            .finish_non_exhaustive()
+        f.debug_struct("TableHandle").field("name", &self.info.spec.name).finish_non_exhaustive()
     }
 }
 
 impl TableHandle {
     pub(crate) fn new(core: Arc<Core>, info: Arc<TableInfo>) -> Self {
-        Self {
-            core,
-            info,
-            timeout_ms: None,
-        }
+        Self { core, info, timeout_ms: None }
     }
 
     /// The same table with another time limit per operation, milliseconds.
@@ -103,10 +97,7 @@ impl TableHandle {
         expected: Version,
         value: Option<Bytes>,
     ) -> Result<WriteOutcome, ApiError> {
-        let mutation = Mutation {
-            value,
-            ..Mutation::delete(key)
-        };
+        let mutation = Mutation { value, ..Mutation::delete(key) };
         self.batch(&[mutation.expecting(expected)]).await
     }
 

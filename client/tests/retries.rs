@@ -30,12 +30,7 @@ async fn a_write_whose_answer_was_lost_is_repeated_under_its_sequence_and_applie
         .expect("repeated");
     assert!(outcome.applied && outcome.repeated);
     let state = cluster.state();
-    let sequences: Vec<_> = state
-        .seen
-        .iter()
-        .flat_map(|s| &s.writes)
-        .map(|w| w.1)
-        .collect();
+    let sequences: Vec<_> = state.seen.iter().flat_map(|s| &s.writes).map(|w| w.1).collect();
     assert_eq!(sequences, [1, 1, 1]);
     assert_eq!(state.clock, 1, "applied once");
 }
@@ -53,10 +48,7 @@ async fn a_node_that_hangs_costs_one_attempt_and_the_sequence_stays() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     cluster.state().work = Duration::ZERO;
-    writing
-        .await
-        .expect("no panic")
-        .expect("the second attempt");
+    writing.await.expect("no panic").expect("the second attempt");
     let state = cluster.state();
     let writes: BTreeSet<_> = state.seen.iter().flat_map(|s| s.writes.clone()).collect();
     assert_eq!(writes.len(), 1, "one client id, one sequence: {writes:?}");
@@ -97,11 +89,9 @@ async fn concurrent_requests_share_messages_and_a_lonely_one_leaves_at_once() {
     let reads: Vec<_> = (0..200)
         .map(|i| {
             let orders = orders.clone();
-            tokio::spawn(async move {
-                orders
-                    .get(format!("k{i}").as_bytes(), ReadLevel::Local)
-                    .await
-            })
+            tokio::spawn(
+                async move { orders.get(format!("k{i}").as_bytes(), ReadLevel::Local).await },
+            )
         })
         .collect();
     for read in reads {
@@ -109,10 +99,7 @@ async fn concurrent_requests_share_messages_and_a_lonely_one_leaves_at_once() {
     }
     let (requests, items) = {
         let state = cluster.state();
-        (
-            state.seen.len(),
-            state.seen.iter().map(|s| s.items).sum::<usize>(),
-        )
+        (state.seen.len(), state.seen.iter().map(|s| s.items).sum::<usize>())
     };
     assert_eq!(items, 200);
     assert!(requests <= 20, "{requests} requests for 200 reads");
@@ -137,13 +124,7 @@ async fn reads_do_not_wait_behind_writes() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     cluster.state().work = Duration::ZERO;
-    assert_eq!(
-        orders
-            .get(b"other", ReadLevel::Local)
-            .await
-            .expect("own lane"),
-        None
-    );
+    assert_eq!(orders.get(b"other", ReadLevel::Local).await.expect("own lane"), None);
     writes.iter().for_each(|w| w.abort());
 }
 
@@ -156,16 +137,10 @@ async fn answers_that_do_not_fit_are_asked_for_in_parts() {
         orders.put(key.clone(), "v").await.expect("stored");
     }
     cluster.state().answer_keys_max = Some(40);
-    let rows = orders
-        .multi_get(&keys, ReadLevel::Local)
-        .await
-        .expect("in parts");
+    let rows = orders.multi_get(&keys, ReadLevel::Local).await.expect("in parts");
     assert_eq!(rows.iter().flatten().count(), 3);
     cluster.state().answer_keys_max = Some(0);
-    let error = orders
-        .get(b"k", ReadLevel::Local)
-        .await
-        .expect_err("one row is too large");
+    let error = orders.get(b"k", ReadLevel::Local).await.expect_err("one row is too large");
     assert_eq!(error.code, ErrorCode::BatchSize);
 }
 
@@ -175,10 +150,7 @@ async fn a_cluster_that_is_gone_fails_in_time_and_serves_again_when_back() {
     let orders = open(&cluster).await;
     cluster.state().down.extend([NodeId(1), NodeId(2)]);
     let short = orders.clone().with_timeout_ms(150);
-    let error = short
-        .get(b"k", ReadLevel::Local)
-        .await
-        .expect_err("all down");
+    let error = short.get(b"k", ReadLevel::Local).await.expect_err("all down");
     assert_eq!(error.code, ErrorCode::Unavailable, "{error}");
     cluster.state().down.clear();
     orders.put("k", "v").await.expect("back");

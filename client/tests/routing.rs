@@ -8,20 +8,13 @@ use isobar_client::{Client, ClientConfig, Mutation, ReadLevel, TableHandle, WanE
 use std::time::{Duration, Instant};
 
 async fn open(cluster: &Cluster, config: ClientConfig) -> TableHandle {
-    let config = ClientConfig {
-        seeds: cluster.seeds.clone(),
-        ..config
-    };
+    let config = ClientConfig { seeds: cluster.seeds.clone(), ..config };
     let client = Client::connect(config).await.expect("the fake answers");
     client.table("orders").await.expect("the fake has it")
 }
 
 fn fast() -> ClientConfig {
-    ClientConfig {
-        request_timeout_ms: 5_000,
-        attempt_timeout_ms: 300,
-        ..ClientConfig::default()
-    }
+    ClientConfig { request_timeout_ms: 5_000, attempt_timeout_ms: 300, ..ClientConfig::default() }
 }
 
 fn distances() -> RttMatrix {
@@ -40,40 +33,19 @@ async fn rows_come_back_across_shards() {
     for key in ["a", "b", "n", "z"] {
         orders.put(key, format!("v-{key}")).await.expect("stored");
     }
-    let rows = orders
-        .multi_get(&["z", "nope", "a"], ReadLevel::Linearizable)
-        .await
-        .expect("read");
-    let values: Vec<_> = rows
-        .iter()
-        .map(|r| r.as_ref().map(|r| r.value.as_ref()))
-        .collect();
+    let rows = orders.multi_get(&["z", "nope", "a"], ReadLevel::Linearizable).await.expect("read");
+    let values: Vec<_> = rows.iter().map(|r| r.as_ref().map(|r| r.value.as_ref())).collect();
     assert_eq!(values, [Some(&b"v-z"[..]), None, Some(b"v-a")]);
 
-    let page = orders
-        .scan(&KeyRange::all(), 3, ReadLevel::Local)
-        .await
-        .expect("scanned");
+    let page = orders.scan(&KeyRange::all(), 3, ReadLevel::Local).await.expect("scanned");
     let keys: Vec<_> = page.rows.iter().map(|r| r.key.as_ref()).collect();
     assert_eq!(keys, [&b"a"[..], b"b", b"n"]);
-    let rest = KeyRange {
-        start: page.resume.expect("one is left"),
-        end: vec![],
-    };
-    let page = orders
-        .scan(&rest, 3, ReadLevel::Local)
-        .await
-        .expect("scanned");
+    let rest = KeyRange { start: page.resume.expect("one is left"), end: vec![] };
+    let page = orders.scan(&rest, 3, ReadLevel::Local).await.expect("scanned");
     assert_eq!((page.rows.len(), page.resume), (1, None));
 
     orders.delete("a").await.expect("deleted");
-    assert_eq!(
-        orders
-            .get(b"a", ReadLevel::Linearizable)
-            .await
-            .expect("read"),
-        None
-    );
+    assert_eq!(orders.get(b"a", ReadLevel::Linearizable).await.expect("read"), None);
 }
 
 #[tokio::test]
@@ -83,13 +55,7 @@ async fn a_stale_map_is_corrected_by_the_error_alone() {
     cluster.split();
     let asked = cluster.state().map_requests;
     orders.put("z", "1").await.expect("routed again");
-    assert!(
-        orders
-            .get(b"z", ReadLevel::Linearizable)
-            .await
-            .expect("read")
-            .is_some()
-    );
+    assert!(orders.get(b"z", ReadLevel::Linearizable).await.expect("read").is_some());
     assert_eq!(orders.shard_of(b"z").expect("known").shard_id.0, 2);
     assert_eq!(cluster.state().map_requests, asked, "no map was fetched");
 }
@@ -102,10 +68,7 @@ async fn a_multi_get_over_a_split_is_regrouped() {
         orders.put(key, key).await.expect("stored");
     }
     cluster.split();
-    let rows = orders
-        .multi_get(&["z", "a"], ReadLevel::Linearizable)
-        .await
-        .expect("read");
+    let rows = orders.multi_get(&["z", "a"], ReadLevel::Linearizable).await.expect("read");
     assert!(rows[0].as_ref().is_some_and(|r| r.value == "z"));
     assert!(rows[1].as_ref().is_some_and(|r| r.value == "a"));
 }
@@ -117,15 +80,23 @@ async fn a_not_leader_hint_is_followed() {
     let asked = cluster.state().map_requests;
     cluster.state().shards = vec![entry(1, "", "", 1, &[1, 2, 3], 3)];
     orders.put("k", "v").await.expect("the hint names node 3");
-    assert_eq!(
-        (
-            cluster.requests_to(1),
-            cluster.requests_to(2),
-            cluster.requests_to(3)
-        ),
-        (1, 0, 1)
-    );
+    assert_eq!((cluster.requests_to(1), cluster.requests_to(2), cluster.requests_to(3)), (1, 0, 1));
     assert_eq!(cluster.state().map_requests, asked);
+}
+
+#[tokio::test]
+async fn a_read_that_took_a_detour_teaches_the_way() {
+    let cluster = Cluster::start(&["eu", "us", "ap"]).await;
+    let orders = open(&cluster, fast()).await;
+    orders.put("k", "v").await.expect("node 1 leads");
+    cluster.state().shards = vec![entry(1, "", "", 1, &[1, 2, 3], 3)];
+    cluster.state().followers_read = true;
+    cluster.clear_seen();
+    for _ in 0..3 {
+        let row = orders.get(b"k", ReadLevel::Linearizable).await.expect("read");
+        assert!(row.is_some());
+    }
+    assert_eq!((cluster.requests_to(1), cluster.requests_to(3)), (1, 2));
 }
 
 #[tokio::test]
@@ -135,13 +106,7 @@ async fn a_dead_leader_is_replaced_by_asking_the_others() {
     cluster.state().down.insert(isobar_api::NodeId(1));
     cluster.state().shards = vec![entry(1, "", "", 1, &[1, 2, 3], 2)];
     orders.put("k", "v").await.expect("node 2 leads now");
-    assert!(
-        orders
-            .get(b"k", ReadLevel::Linearizable)
-            .await
-            .expect("read")
-            .is_some()
-    );
+    assert!(orders.get(b"k", ReadLevel::Linearizable).await.expect("read").is_some());
 }
 
 #[tokio::test]
@@ -157,10 +122,7 @@ async fn a_leaderless_shard_is_retried_until_it_has_a_leader() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     cluster.state().shards = vec![entry(1, "", "", 1, &[1, 2, 3], 2)];
-    writing
-        .await
-        .expect("no panic")
-        .expect("written once there is a leader");
+    writing.await.expect("no panic").expect("written once there is a leader");
 }
 
 #[tokio::test]
@@ -175,11 +137,7 @@ async fn a_shard_that_stays_leaderless_is_reported_as_unavailable() {
 #[tokio::test]
 async fn local_reads_go_to_the_closest_replica_and_fall_back() {
     let cluster = Cluster::start(&["eu", "us", "ap"]).await;
-    let config = ClientConfig {
-        region: Some(region("us")),
-        rtt: distances(),
-        ..fast()
-    };
+    let config = ClientConfig { region: Some(region("us")), rtt: distances(), ..fast() };
     let orders = open(&cluster, config).await;
     orders.put("k", "v").await.expect("stored");
     cluster.clear_seen();
@@ -188,18 +146,8 @@ async fn local_reads_go_to_the_closest_replica_and_fall_back() {
     }
     assert_eq!(cluster.requests_to(2), 3);
     cluster.state().down.insert(isobar_api::NodeId(2));
-    assert!(
-        orders
-            .get(b"k", ReadLevel::Local)
-            .await
-            .expect("the next closest")
-            .is_some()
-    );
-    assert_eq!(
-        (cluster.requests_to(1), cluster.requests_to(3)),
-        (1, 0),
-        "eu is closer than ap"
-    );
+    assert!(orders.get(b"k", ReadLevel::Local).await.expect("the next closest").is_some());
+    assert_eq!((cluster.requests_to(1), cluster.requests_to(3)), (1, 0), "eu is closer than ap");
 }
 
 #[tokio::test]
@@ -207,40 +155,17 @@ async fn a_replica_on_a_closed_port_is_passed_over() {
     let cluster = Cluster::start(&["eu", "us"]).await;
     cluster.add_dead_member(3, "ap").await;
     cluster.state().shards = vec![entry(1, "", "", 1, &[1, 2, 3], 1)];
-    let orders = open(
-        &cluster,
-        ClientConfig {
-            region: Some(region("ap")),
-            ..fast()
-        },
-    )
-    .await;
-    assert_eq!(
-        orders
-            .get(b"k", ReadLevel::Local)
-            .await
-            .expect("another answers"),
-        None
-    );
+    let orders = open(&cluster, ClientConfig { region: Some(region("ap")), ..fast() }).await;
+    assert_eq!(orders.get(b"k", ReadLevel::Local).await.expect("another answers"), None);
 }
 
 #[tokio::test]
 async fn a_replica_that_is_too_stale_is_passed_over() {
     let cluster = Cluster::start(&["eu", "us", "ap"]).await;
-    let orders = open(
-        &cluster,
-        ClientConfig {
-            region: Some(region("us")),
-            ..fast()
-        },
-    )
-    .await;
+    let orders = open(&cluster, ClientConfig { region: Some(region("us")), ..fast() }).await;
     orders.put("k", "v").await.expect("stored");
     cluster.state().stale_nodes.insert(isobar_api::NodeId(2));
-    let row = orders
-        .get(b"k", ReadLevel::Bounded(10))
-        .await
-        .expect("another replica");
+    let row = orders.get(b"k", ReadLevel::Bounded(10)).await.expect("another replica");
     assert!(row.is_some() && cluster.requests_to(2) == 1);
 }
 
@@ -261,11 +186,7 @@ async fn a_batch_over_two_shards_is_refused_before_it_is_sent() {
 async fn emulated_distance_delays_only_other_regions_and_nobody_behind() {
     let cluster = Cluster::start(&["eu", "us", "ap"]).await;
     let wan = WanEmulation { rtt: distances() };
-    let config = ClientConfig {
-        region: Some(region("us")),
-        wan: Some(wan),
-        ..fast()
-    };
+    let config = ClientConfig { region: Some(region("us")), wan: Some(wan), ..fast() };
     let orders = open(&cluster, config).await;
     let started = Instant::now();
     let far: Vec<_> = (0..100)
@@ -277,24 +198,11 @@ async fn emulated_distance_delays_only_other_regions_and_nobody_behind() {
     for write in far {
         write.await.expect("no panic").expect("stored");
     }
-    assert!(
-        started.elapsed() >= Duration::from_millis(80),
-        "us to eu and back takes 80 ms"
-    );
+    assert!(started.elapsed() >= Duration::from_millis(80), "us to eu and back takes 80 ms");
     // Had they waited in line, each would have had a request of its own.
-    assert!(
-        cluster.requests_to(1) < 50,
-        "{} requests",
-        cluster.requests_to(1)
-    );
+    assert!(cluster.requests_to(1) < 50, "{} requests", cluster.requests_to(1));
     cluster.clear_seen();
-    assert!(
-        orders
-            .get(b"k1", ReadLevel::Local)
-            .await
-            .expect("read")
-            .is_some()
-    );
+    assert!(orders.get(b"k1", ReadLevel::Local).await.expect("read").is_some());
     assert_eq!(cluster.requests_to(2), 1, "the own region is closest");
 }
 
@@ -302,39 +210,25 @@ async fn emulated_distance_delays_only_other_regions_and_nobody_behind() {
 async fn compare_and_set_tells_the_version_it_met() {
     let cluster = Cluster::start(&["eu"]).await;
     let orders = open(&cluster, fast()).await;
-    let first = orders
-        .compare_and_set("k", Version::ABSENT, Some("1".into()))
-        .await
-        .expect("asked");
+    let first =
+        orders.compare_and_set("k", Version::ABSENT, Some("1".into())).await.expect("asked");
     assert!(first.applied);
-    let again = orders
-        .compare_and_set("k", Version::ABSENT, Some("2".into()))
-        .await
-        .expect("asked");
+    let again =
+        orders.compare_and_set("k", Version::ABSENT, Some("2".into())).await.expect("asked");
     assert!(!again.applied);
     assert_eq!(again.current, [first.version]);
-    let next = orders
-        .compare_and_set("k", first.version, None)
-        .await
-        .expect("asked");
+    let next = orders.compare_and_set("k", first.version, None).await.expect("asked");
     assert!(next.applied);
 }
 
 #[tokio::test]
 async fn unknown_tables_and_silent_seeds_have_their_codes() {
     let cluster = Cluster::start(&["eu"]).await;
-    let client = Client::connect(ClientConfig::with_seeds(cluster.seeds.clone()))
-        .await
-        .expect("up");
+    let client =
+        Client::connect(ClientConfig::with_seeds(cluster.seeds.clone())).await.expect("up");
     let error = client.table("nope").await.expect_err("no such table");
     assert_eq!(error.code, ErrorCode::NoSuchTable);
-    assert_eq!(
-        client
-            .create_table(&fake::table().spec)
-            .await
-            .expect("equal"),
-        fake::table()
-    );
+    assert_eq!(client.create_table(&fake::table().spec).await.expect("equal"), fake::table());
     let mut other = fake::table().spec;
     other.rule.replicas = 1;
     let error = client.create_table(&other).await.expect_err("another spec");
@@ -343,10 +237,22 @@ async fn unknown_tables_and_silent_seeds_have_their_codes() {
     let silent = Cluster::start(&[]).await;
     silent.add_dead_member(1, "eu").await;
     let address = silent.state().members[0].address.clone();
-    let config = ClientConfig {
-        request_timeout_ms: 200,
-        ..ClientConfig::with_seeds([address])
-    };
+    let config = ClientConfig { request_timeout_ms: 200, ..ClientConfig::with_seeds([address]) };
     let error = Client::connect(config).await.expect_err("nobody listens");
     assert_eq!(error.code, ErrorCode::Unreachable);
+}
+
+#[tokio::test]
+async fn an_operators_map_is_complete_whoever_knows_what() {
+    let cluster = Cluster::start(&["eu", "us", "ap"]).await;
+    cluster.split();
+    let shards = cluster.state().shards.clone();
+    let knows = |part: &[usize]| part.iter().map(|i| shards[*i].clone()).collect();
+    cluster.state().published_by = [(1, knows(&[])), (2, knows(&[0])), (3, knows(&[1]))]
+        .into_iter()
+        .map(|(node, part)| (isobar_api::NodeId(node), part))
+        .collect();
+    let seeds = cluster.seeds.clone();
+    let client = Client::connect(ClientConfig::with_seeds(seeds)).await.expect("up");
+    assert_eq!(client.shard_map().await.expect("all asked"), shards);
 }

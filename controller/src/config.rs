@@ -37,7 +37,7 @@ impl Default for ControllerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7420)),
             data_dir: PathBuf::from("data/controller"),
             database_url: None,
-            connect: vec!["127.0.0.1:7401".into()],
+            connect: vec!["127.0.0.1:7411".into()],
             mode: Mode::Observe,
             policy: None,
             rtt: RttMatrix::default(),
@@ -60,19 +60,12 @@ impl ControllerConfig {
             return bad(format!("tick_ms must be 50 to 60000, not {}", self.tick_ms));
         }
         if !(500..=300_000).contains(&self.lease_ms) {
-            return bad(format!(
-                "lease_ms must be 500 to 300000, not {}",
-                self.lease_ms
-            ));
+            return bad(format!("lease_ms must be 500 to 300000, not {}", self.lease_ms));
         }
         let regions: Vec<_> = self.rtt.regions().collect();
         for a in &regions {
             for b in &regions {
-                if self
-                    .rtt
-                    .get(a, b)
-                    .is_some_and(|ms| !ms.is_finite() || ms < 0.0)
-                {
+                if self.rtt.get(a, b).is_some_and(|ms| !ms.is_finite() || ms < 0.0) {
                     return bad(format!("rtt from {a} to {b} must not be negative"));
                 }
             }
@@ -104,9 +97,7 @@ mod tests {
         assert!(refused("connect = []").message.contains("connect"));
         assert_eq!(refused("connect = ['nowhere']").code, ErrorCode::BadAddress);
         assert!(
-            refused("rtt = { eu = { us = -1.0 }, us = { eu = -1.0 } }")
-                .message
-                .contains("rtt")
+            refused("rtt = { eu = { us = -1.0 }, us = { eu = -1.0 } }").message.contains("rtt")
         );
     }
 }

@@ -6,7 +6,9 @@ use crate::{
     view::{ArrivalForecast, Forecasts},
 };
 use isobar_api::{Region, ShardId, policy::ObservePolicy};
-use isobar_models::{BookConfig, ChampionConfig, ForecastBook, SeriesForecast, book::SeriesInput};
+use isobar_models::{
+    BookConfig, ChampionConfig, ForecastBook, SeriesForecast, book::SeriesInput, forecast::Interval,
+};
 use isobar_telemetry::{Sample, WindowSeries};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,10 +50,7 @@ impl Forecaster {
             window_s,
             horizon,
             series: BTreeMap::new(),
-            book: ForecastBook::new(BookConfig {
-                champion,
-                ..BookConfig::default()
-            }),
+            book: ForecastBook::new(BookConfig { champion, ..BookConfig::default() }),
             latest: BTreeMap::new(),
             newest_end_unix_ms: 0,
             is_dirty: false,
@@ -73,15 +72,13 @@ impl Forecaster {
             return;
         }
         let end = window.start_unix_ms + window.window_ms;
-        self.series
-            .retain(|(shard, ..), _| window.shards.contains_key(shard));
+        self.series.retain(|(shard, ..), _| window.shards.contains_key(shard));
         for (shard, rates) in &window.shards {
             let Some(rates) = rates else { continue };
             for (region, rate) in rates {
-                for (class, rate_per_s) in [
-                    (Class::Reads, rate.reads_per_s),
-                    (Class::Writes, rate.writes_per_s),
-                ] {
+                for (class, rate_per_s) in
+                    [(Class::Reads, rate.reads_per_s), (Class::Writes, rate.writes_per_s)]
+                {
                     self.put((*shard, region.clone(), class), rate_per_s, end);
                 }
             }
@@ -106,10 +103,7 @@ impl Forecaster {
         for forecast in self.latest.values() {
             *count.entry(&forecast.model).or_default() += 1;
         }
-        count
-            .into_iter()
-            .map(|(model, n)| (model.to_owned(), n))
-            .collect()
+        count.into_iter().map(|(model, n)| (model.to_owned(), n)).collect()
     }
 
     /// Forecasts over the policy's horizon. Works only when a window was added since; can take long.
@@ -131,20 +125,15 @@ impl Forecaster {
                 model: reads.model.clone(),
                 age_ms: now_unix_ms.saturating_sub(self.newest_end_unix_ms) + behind,
             };
-            out.entry(*shard)
-                .or_default()
-                .insert(region.clone(), forecast);
+            out.entry(*shard).or_default().insert(region.clone(), forecast);
         }
         out
     }
 
     fn refresh(&mut self) {
         let end = self.newest_end_unix_ms;
-        let closed: BTreeMap<Key, Vec<Option<f64>>> = self
-            .series
-            .iter()
-            .map(|(key, series)| (key.clone(), series.closed(end)))
-            .collect();
+        let closed: BTreeMap<Key, Vec<Option<f64>>> =
+            self.series.iter().map(|(key, series)| (key.clone(), series.closed(end))).collect();
         let at_unix_s = end / 1_000;
         let inputs = closed
             .iter()
@@ -156,10 +145,8 @@ impl Forecaster {
     fn put(&mut self, key: Key, rate_per_s: f64, end_unix_ms: u64) {
         let window_s = u32::try_from(self.window_s).unwrap_or(u32::MAX);
         let capacity = usize::try_from(WINDOWS_KEPT).unwrap_or(usize::MAX);
-        let series = self
-            .series
-            .entry(key)
-            .or_insert_with(|| WindowSeries::new(window_s, capacity));
+        let series =
+            self.series.entry(key).or_insert_with(|| WindowSeries::new(window_s, capacity));
         let sample = Sample {
             at_unix_ms: end_unix_ms,
             interval_ms: self.window_s * 1_000,
@@ -171,16 +158,10 @@ impl Forecaster {
     }
 }
 
-/// Lower end, mean and upper end, averaged over the windows ahead.
+/// Lower end, mean and upper end of the mean over the windows ahead.
 fn mean_over_horizon(forecast: &SeriesForecast) -> [f64; 3] {
-    let count = u32::try_from(forecast.intervals.len().max(1)).map_or(1.0, f64::from);
-    let mut sums = [0.0; 3];
-    for interval in &forecast.intervals {
-        sums[0] += interval.lower;
-        sums[1] += interval.mean;
-        sums[2] += interval.upper;
-    }
-    sums.map(|sum| sum / count)
+    let Interval { lower, mean, upper } = forecast.over_horizon;
+    [lower, mean, upper]
 }
 
 #[cfg(test)]
@@ -191,21 +172,11 @@ mod tests {
     fn window(n: u64, rates: Option<&[(&str, f64)]>) -> ClosedWindow {
         let rate = |(region, reads_per_s): &(&str, f64)| {
             let region = Region::new(*region).expect("legal");
-            (
-                Some(region),
-                ArrivalRate {
-                    reads_per_s: *reads_per_s,
-                    writes_per_s: 1.0,
-                },
-            )
+            (Some(region), ArrivalRate { reads_per_s: *reads_per_s, writes_per_s: 1.0 })
         };
         let rates = rates.map(|list| list.iter().map(rate).collect());
         let shards = BTreeMap::from([(ShardId(1), rates)]);
-        ClosedWindow {
-            start_unix_ms: n * 10_000,
-            window_ms: 10_000,
-            shards,
-        }
+        ClosedWindow { start_unix_ms: n * 10_000, window_ms: 10_000, shards }
     }
 
     #[test]
@@ -231,20 +202,14 @@ mod tests {
         }
         let silent = forecaster.forecasts(1_610_000);
         assert!(silent[&ShardId(1)][&us].reads_per_s[1] < 2.0, "{silent:?}");
-        assert_eq!(
-            forecaster.champions().iter().map(|(_, n)| n).sum::<u32>(),
-            4
-        );
+        assert_eq!(forecaster.champions().iter().map(|(_, n)| n).sum::<u32>(), 4);
     }
 
     #[test]
     fn other_window_lengths_start_anew_and_gone_shards_are_forgotten() {
         let mut forecaster = Forecaster::new(&ObservePolicy::default());
         forecaster.add(&window(1, Some(&[("eu", 1.0)])));
-        forecaster.configure(&ObservePolicy {
-            window_s: 5,
-            ..ObservePolicy::default()
-        });
+        forecaster.configure(&ObservePolicy { window_s: 5, ..ObservePolicy::default() });
         assert!(forecaster.forecasts(0).is_empty());
         forecaster.add(&window(2, Some(&[("eu", 1.0)])));
         assert!(forecaster.forecasts(0).is_empty(), "its length is another");
@@ -252,11 +217,7 @@ mod tests {
         forecaster.add(&window(3, Some(&[("eu", 1.0)])));
         assert_eq!(forecaster.forecasts(0).len(), 1);
         let shards = BTreeMap::new();
-        forecaster.add(&ClosedWindow {
-            start_unix_ms: 40_000,
-            window_ms: 10_000,
-            shards,
-        });
+        forecaster.add(&ClosedWindow { start_unix_ms: 40_000, window_ms: 10_000, shards });
         assert!(forecaster.forecasts(0).is_empty());
     }
 }

@@ -53,17 +53,15 @@ pub(crate) fn over<'a>(
     now_unix_ms: u64,
 ) -> Option<&'a Freeze> {
     let in_force = |f: &&Freeze| f.expires_at_unix_ms > now_unix_ms;
-    freezes
-        .iter()
-        .filter(in_force)
-        .find(|freeze| match parse(&freeze.scope) {
-            None | Some(Scope::Cluster) => true,
-            Some(Scope::Table(name)) => directive.table == name,
-            Some(Scope::Shard(id)) => directive.shard == id,
-            Some(Scope::Node(id)) => targets(directive).any(|node| node == id),
-            Some(Scope::Region(region)) => targets(directive)
-                .any(|node| view.nodes.get(&node).is_some_and(|n| n.region == region)),
-        })
+    freezes.iter().filter(in_force).find(|freeze| match parse(&freeze.scope) {
+        None | Some(Scope::Cluster) => true,
+        Some(Scope::Table(name)) => directive.table == name,
+        Some(Scope::Shard(id)) => directive.shard == id,
+        Some(Scope::Node(id)) => targets(directive).any(|node| node == id),
+        Some(Scope::Region(region)) => {
+            targets(directive).any(|node| view.nodes.get(&node).is_some_and(|n| n.region == region))
+        }
+    })
 }
 
 fn targets(directive: &Directive) -> impl Iterator<Item = NodeId> + '_ {
@@ -77,12 +75,7 @@ mod tests {
 
     fn freeze(scope: &str) -> Freeze {
         let (reason, owner) = ("test".into(), "me".into());
-        Freeze {
-            scope: scope.into(),
-            reason,
-            owner,
-            expires_at_unix_ms: 1_000,
-        }
+        Freeze { scope: scope.into(), reason, owner, expires_at_unix_ms: 1_000 }
     }
 
     #[test]
@@ -105,10 +98,7 @@ mod tests {
         for scope in ["table:users", "shard:s2", "node:n2", "region:ap"] {
             assert!(!covered(scope), "{scope}");
         }
-        assert!(
-            over(&directive, &view, &[freeze("cluster")], 1_000).is_none(),
-            "it is over"
-        );
+        assert!(over(&directive, &view, &[freeze("cluster")], 1_000).is_none(), "it is over");
     }
 
     #[test]

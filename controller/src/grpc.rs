@@ -19,18 +19,13 @@ pub(crate) async fn router(handle: ControllerHandle) -> axum::Router {
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_serving::<ControllerServer<ControllerGrpc>>()
-        .await;
+    reporter.set_serving::<ControllerServer<ControllerGrpc>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the descriptors were made by our own build");
-    Routes::new(service)
-        .add_service(health)
-        .add_service(reflection)
-        .into_axum_router()
+    Routes::new(service).add_service(health).add_service(reflection).into_axum_router()
 }
 
 #[derive(Clone, Debug)]
@@ -67,30 +62,17 @@ impl Controller for ControllerGrpc {
     }
 
     async fn get_directive(&self, request: Request<GetDirectiveRequest>) -> Answer {
-        answer(
-            self.handle
-                .directive(DirectiveId(request.into_inner().directive_id))
-                .await,
-        )
+        answer(self.handle.directive(DirectiveId(request.into_inner().directive_id)).await)
     }
 
     async fn set_mode(&self, request: Request<SetModeRequest>) -> Answer {
         let request = request.into_inner();
         let mode = request.mode.parse()?;
-        answer(
-            self.handle
-                .set_mode(mode, &request.owner, &request.reason)
-                .await,
-        )
+        answer(self.handle.set_mode(mode, &request.owner, &request.reason).await)
     }
 
     async fn pause(&self, request: Request<PauseRequest>) -> Answer {
-        let PauseRequest {
-            scope,
-            reason,
-            owner,
-            seconds,
-        } = request.into_inner();
+        let PauseRequest { scope, reason, owner, seconds } = request.into_inner();
         answer(self.handle.pause(&scope, &reason, &owner, seconds).await)
     }
 
@@ -100,25 +82,12 @@ impl Controller for ControllerGrpc {
     }
 
     async fn decide(&self, request: Request<DecideRequest>) -> Answer {
-        let DecideRequest {
-            directive_id,
-            approve,
-            owner,
-            reason,
-        } = request.into_inner();
-        answer(
-            self.handle
-                .decide(DirectiveId(directive_id), approve, &owner, &reason)
-                .await,
-        )
+        let DecideRequest { directive_id, approve, owner, reason } = request.into_inner();
+        answer(self.handle.decide(DirectiveId(directive_id), approve, &owner, &reason).await)
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Answer {
-        let DrainRequest {
-            node_id,
-            action,
-            owner,
-        } = request.into_inner();
+        let DrainRequest { node_id, action, owner } = request.into_inner();
         let node = NodeId(node_id);
         match action.as_str() {
             "start" => answer(self.handle.start_drain(node, &owner).await),
@@ -133,11 +102,7 @@ impl Controller for ControllerGrpc {
     }
 
     async fn policy(&self, request: Request<PolicyRequest>) -> Answer {
-        let PolicyRequest {
-            policy_toml,
-            dry_run,
-            owner,
-        } = request.into_inner();
+        let PolicyRequest { policy_toml, dry_run, owner } = request.into_inner();
         if policy_toml.is_empty() {
             return answer(Ok(self.handle.policy()));
         }

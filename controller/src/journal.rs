@@ -72,10 +72,7 @@ impl Entry {
             state: state_from_text(&state)?,
             steps_done: u32::try_from(number("steps_done")?).unwrap_or(u32::MAX),
             undo_done: u32::try_from(number("undo_done")?).unwrap_or(u32::MAX),
-            epoch: Epoch {
-                shape: number("shape")?,
-                membership: number("membership")?,
-            },
+            epoch: Epoch { shape: number("shape")?, membership: number("membership")? },
             new_shard: Some(ShardId(number("new_shard")?)).filter(|s| s.0 != 0),
             changed_unix_ms: number("changed_unix_ms")?,
             applied_unix_ms: Some(number("applied_unix_ms")?).filter(|ms| *ms != 0),

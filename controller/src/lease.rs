@@ -109,32 +109,19 @@ mod tests {
     async fn one_controller_holds_the_lease_and_a_takeover_fences_it() {
         for database in databases().await {
             let (a, b) = (database.open().await, database.open().await);
-            let first = a
-                .acquire_lease("a", 1_000, 500)
-                .await
-                .expect("sql")
-                .expect("free");
+            let first = a.acquire_lease("a", 1_000, 500).await.expect("sql").expect("free");
             assert_eq!(first.term, Term(1));
             assert_eq!(b.acquire_lease("b", 1_400, 500).await.expect("sql"), None);
             assert!(a.renew_lease(first, 1_900).await.expect("sql"));
             assert_eq!(b.acquire_lease("b", 1_600, 500).await.expect("sql"), None);
-            let second = b
-                .acquire_lease("b", 1_900, 500)
-                .await
-                .expect("sql")
-                .expect("expired");
+            let second = b.acquire_lease("b", 1_900, 500).await.expect("sql").expect("expired");
             assert_eq!(second.term, Term(2));
             // The first still believes in its lease: nothing it writes comes through.
             assert!(!a.renew_lease(first, 9_000).await.expect("sql"));
             let late = a.set_mode(first, Mode::Act, "a", "late", 2_000).await;
-            assert!(
-                matches!(late, Err(Error::Fenced { ours: Term(1) })),
-                "{late:?}"
-            );
+            assert!(matches!(late, Err(Error::Fenced { ours: Term(1) })), "{late:?}");
             assert_eq!(b.mode().await.expect("sql"), None);
-            b.set_mode(second, Mode::Propose, "b", "in time", 2_000)
-                .await
-                .expect("not fenced");
+            b.set_mode(second, Mode::Propose, "b", "in time", 2_000).await.expect("not fenced");
             assert_eq!(a.mode().await.expect("sql"), Some(Mode::Propose));
         }
     }
@@ -143,20 +130,12 @@ mod tests {
     async fn an_open_write_delays_a_takeover_instead_of_slipping_behind_it() {
         for database in databases().await {
             let (a, b) = (database.open().await, database.open().await);
-            let first = a
-                .acquire_lease("a", 1_000, 500)
-                .await
-                .expect("sql")
-                .expect("free");
+            let first = a.acquire_lease("a", 1_000, 500).await.expect("sql").expect("free");
             let tx = a.begin(first).await.expect("ours");
             let takeover = tokio::spawn(async move { b.acquire_lease("b", 5_000, 500).await });
             tokio::task::yield_now().await;
             tx.commit().await.expect("it was still ours");
-            let second = takeover
-                .await
-                .expect("no panic")
-                .expect("sql")
-                .expect("expired");
+            let second = takeover.await.expect("no panic").expect("sql").expect("expired");
             assert_eq!(second.term, Term(2));
             assert!(matches!(a.begin(first).await, Err(Error::Fenced { .. })));
         }
@@ -166,20 +145,11 @@ mod tests {
     async fn a_new_database_on_an_old_cluster_takes_a_higher_term_and_fresh_ids() {
         for database in databases().await {
             let store = database.open().await;
-            let grant = store
-                .acquire_lease("a", 1, 500)
-                .await
-                .expect("sql")
-                .expect("free");
+            let grant = store.acquire_lease("a", 1, 500).await.expect("sql").expect("free");
             let grant = store.raise_term(grant, Term(7)).await.expect("ours");
-            assert_eq!(
-                (grant.term, store.lease().await.expect("sql").term),
-                (Term(8), Term(8))
-            );
+            assert_eq!((grant.term, store.lease().await.expect("sql").term), (Term(8), Term(8)));
             let mut tx = store.begin(grant).await.expect("ours");
-            let id = crate::store::next_id(&mut tx, "directive")
-                .await
-                .expect("sql");
+            let id = crate::store::next_id(&mut tx, "directive").await.expect("sql");
             assert_eq!(id, 7_000_001);
         }
     }

@@ -27,16 +27,11 @@ pub fn build(records: &[DirectiveRecord], view: &ClusterView, policy: &Policy) -
 
 /// When the directive was applied, Unix milliseconds, if it still is.
 pub fn applied_unix_ms(record: &DirectiveRecord) -> Option<u64> {
-    if !matches!(
-        record.state,
-        DirectiveState::Applied | DirectiveState::Verified
-    ) {
+    if !matches!(record.state, DirectiveState::Applied | DirectiveState::Verified) {
         return None;
     }
     let mut newest_first = record.events.iter().rev();
-    newest_first
-        .find(|e| e.state == DirectiveState::Applied)
-        .map(|e| e.at_unix_ms)
+    newest_first.find(|e| e.state == DirectiveState::Applied).map(|e| e.at_unix_ms)
 }
 
 /// Whether telemetry newer than the directive's end shows its effect. A shard that is gone needs no more proof.
@@ -47,9 +42,9 @@ pub fn is_confirmed(record: &DirectiveRecord, view: &ClusterView, policy: &Polic
     let window_ms = policy.observe.window_s.saturating_mul(1_000);
     match view.shards.get(&record.directive.shard) {
         None => true,
-        Some(shard) => shard
-            .reported_unix_ms
-            .is_some_and(|at| at >= applied.saturating_add(window_ms)),
+        Some(shard) => {
+            shard.reported_unix_ms.is_some_and(|at| at >= applied.saturating_add(window_ms))
+        }
     }
 }
 
@@ -74,11 +69,7 @@ fn in_flight(record: &DirectiveRecord, view: &ClusterView) -> InFlight {
 
 /// Requests per second that a shard got in its last full window.
 pub fn seen_requests_per_s(shard: &ShardView) -> f64 {
-    shard
-        .arrivals
-        .values()
-        .map(|a| a.reads_per_s + a.writes_per_s)
-        .sum()
+    shard.arrivals.values().map(|a| a.reads_per_s + a.writes_per_s).sum()
 }
 
 /// Requests per second that steps take from nodes (negative) and bring to nodes (positive): those of the shard go
@@ -144,30 +135,16 @@ mod tests {
         };
         let events = states.iter().map(event).collect();
         let state = states.last().expect("at least one").0;
-        (
-            world,
-            DirectiveRecord {
-                directive,
-                state,
-                steps_done: 0,
-                events,
-            },
-        )
+        (world, DirectiveRecord { directive, state, steps_done: 0, events })
     }
 
     #[test]
     fn a_directive_under_way_counts_and_others_do_not() {
         let (w, mut record) = world(&[(DirectiveState::Sent, 1)]);
         let entry = build(std::slice::from_ref(&record), &w.view, &w.policy).remove(0);
-        assert_eq!(
-            (entry.directive_id, entry.applied_unix_ms),
-            (DirectiveId(7), None)
-        );
+        assert_eq!((entry.directive_id, entry.applied_unix_ms), (DirectiveId(7), None));
         assert_eq!(entry.load_delta.len(), 2);
-        assert!(
-            entry.load_delta.values().sum::<f64>().abs() < 1e-9,
-            "load moves, it is not made"
-        );
+        assert!(entry.load_delta.values().sum::<f64>().abs() < 1e-9, "load moves, it is not made");
         for state in [
             DirectiveState::Failed,
             DirectiveState::Undone,
@@ -175,10 +152,7 @@ mod tests {
             DirectiveState::Checked,
         ] {
             record.state = state;
-            assert!(
-                build(std::slice::from_ref(&record), &w.view, &w.policy).is_empty(),
-                "{state}"
-            );
+            assert!(build(std::slice::from_ref(&record), &w.view, &w.policy).is_empty(), "{state}");
         }
     }
 
@@ -194,11 +168,7 @@ mod tests {
             (Some(49_999 + window_ms), false),
             (Some(50_000 + window_ms), true),
         ] {
-            w.view
-                .shards
-                .get_mut(&shard)
-                .expect("it is there")
-                .reported_unix_ms = reported;
+            w.view.shards.get_mut(&shard).expect("it is there").reported_unix_ms = reported;
             let ledger = build(std::slice::from_ref(&record), &w.view, &w.policy);
             assert_eq!(ledger.is_empty(), released, "{reported:?}");
         }
@@ -209,31 +179,17 @@ mod tests {
     #[test]
     fn the_old_leader_is_remembered_after_the_view_shows_the_new_one() {
         let (mut w, record) = world(&[(DirectiveState::Applied, 50_000)]);
-        w.view
-            .shards
-            .get_mut(&record.directive.shard)
-            .expect("it is there")
-            .reported_unix_ms = None;
+        w.view.shards.get_mut(&record.directive.shard).expect("it is there").reported_unix_ms =
+            None;
         let before = build(std::slice::from_ref(&record), &w.view, &w.policy).remove(0);
         let new = last_transfer(&record.directive.steps);
-        w.view
-            .shards
-            .get_mut(&record.directive.shard)
-            .expect("it is there")
-            .entry
-            .leader = new;
-        assert_eq!(
-            build(&[record], &w.view, &w.policy).remove(0).load_delta,
-            before.load_delta
-        );
+        w.view.shards.get_mut(&record.directive.shard).expect("it is there").entry.leader = new;
+        assert_eq!(build(&[record], &w.view, &w.policy).remove(0).load_delta, before.load_delta);
     }
 
     #[test]
     fn copies_name_sender_and_receivers_once() {
-        let steps = [
-            Step::AddLearner { node: NodeId(4) },
-            Step::Promote { node: NodeId(4) },
-        ];
+        let steps = [Step::AddLearner { node: NodeId(4) }, Step::Promote { node: NodeId(4) }];
         assert_eq!(copies(&steps, Some(NodeId(2))), [NodeId(2), NodeId(4)]);
         assert!(copies(&steps[1..], Some(NodeId(2))).is_empty());
     }

@@ -45,10 +45,7 @@ fn endpoint(address: &str) -> Result<Endpoint, ApiError> {
             format!("`{address}` is not an address (HOST:PORT): {why}"),
         )
     };
-    let port = address
-        .rsplit_once(':')
-        .map(|(_, port)| port)
-        .unwrap_or_default();
+    let port = address.rsplit_once(':').map(|(_, port)| port).unwrap_or_default();
     port.parse::<u16>().map_err(|why| bad(&why))?;
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|why| bad(&why))?;
     // Keep-alive notices a peer that vanished without a word, as after kill -9 of its machine.
@@ -62,7 +59,5 @@ fn endpoint(address: &str) -> Result<Endpoint, ApiError> {
 
 /// Whether every address can be used; the first that cannot is named.
 pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), ApiError> {
-    addresses
-        .iter()
-        .try_for_each(|address| endpoint(address).map(|_| ()))
+    addresses.iter().try_for_each(|address| endpoint(address).map(|_| ()))
 }

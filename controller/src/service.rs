@@ -103,17 +103,11 @@ impl ControllerService {
                 format!("cannot listen on {}: {why}", config.listen),
             )
         };
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(bad_address)?;
+        let listener = TcpListener::bind(config.listen).await.map_err(bad_address)?;
         let address = listener.local_addr().map_err(bad_address)?;
         let store = Store::open(&config).await?;
         let core = Arc::new(Core::new(config, store, address).await?);
-        Ok(Self {
-            core,
-            listener,
-            address,
-        })
+        Ok(Self { core, listener, address })
     }
 
     /// Where it serves; the port is real even if 0 was configured.
@@ -183,17 +177,11 @@ impl Core {
         let mut fold = Fold::new(cluster_id, now);
         let windows = stored_windows(&store, policy.observe.window_s * 1_000).await?;
         let known = store.setting("nodes").await?;
-        let known = known
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+        let known = known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         fold.restore(known, &windows);
         let mut forecaster = Forecaster::new(&policy.observe);
         windows.iter().for_each(|window| forecaster.add(window));
-        let holder = format!(
-            "{address} #{} {:08x}",
-            std::process::id(),
-            rand::random::<u32>()
-        );
+        let holder = format!("{address} #{} {:08x}", std::process::id(), rand::random::<u32>());
         let nodes = NodeConnections::default();
         let observer = Observer::new(fold, nodes.clone(), config.connect.clone(), &holder);
         let (view, view_rx) = watch::channel(Arc::new(ClusterView::default()));

@@ -21,9 +21,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// The same rate all the time.
     pub fn steady() -> Self {
-        Self {
-            per_minute: vec![1.0],
-        }
+        Self { per_minute: vec![1.0] }
     }
 
     /// Recorded rates by the minute, from midnight of the given day of the file on (0 is the first).
@@ -35,18 +33,11 @@ impl Arrivals {
             .collect();
         let start = first_day.saturating_mul(STEPS_PER_DAY);
         if start >= minutes.len() {
-            let what = format!(
-                "{}: it has {} minutes, so no day {first_day}",
-                rates.name,
-                minutes.len()
-            );
+            let what =
+                format!("{}: it has {} minutes, so no day {first_day}", rates.name, minutes.len());
             return Err(Error::Argument(what));
         }
-        let curve = minutes[start..]
-            .iter()
-            .chain(&minutes[..start])
-            .copied()
-            .collect();
+        let curve = minutes[start..].iter().chain(&minutes[..start]).copied().collect();
         Self::normalised(curve)
     }
 
@@ -99,10 +90,7 @@ mod tests {
     fn recorded_rates_are_replayed_by_the_minute() {
         // Two days: the first at 1, the second at 3 requests per second.
         let per_second = [vec![1; 86_400], vec![3; 86_400]].concat();
-        let rates = RequestRates {
-            name: "t".into(),
-            per_second,
-        };
+        let rates = RequestRates { name: "t".into(), per_second };
         let first = Arrivals::from_rates(&rates, 0).expect("two days");
         assert!((first.multiplier(12.0) - 0.5).abs() < 1e-9);
         assert!((first.multiplier(36.0) - 1.5).abs() < 1e-9);
@@ -116,14 +104,10 @@ mod tests {
     #[test]
     fn the_builtin_curve_has_mean_one_and_a_day() {
         let arrivals = Arrivals::of_audience(&builtin_audience(), 0.5).expect("people");
-        let all: Vec<f64> = (0..1440)
-            .map(|m| arrivals.multiplier(f64::from(m) / 60.0))
-            .collect();
+        let all: Vec<f64> = (0..1440).map(|m| arrivals.multiplier(f64::from(m) / 60.0)).collect();
         let mean = all.iter().sum::<f64>() / 1440.0;
         assert!((mean - 1.0).abs() < 1e-9, "{mean}");
-        let (low, high) = all
-            .iter()
-            .fold((9.0_f64, 0.0_f64), |(l, h), &x| (l.min(x), h.max(x)));
+        let (low, high) = all.iter().fold((9.0_f64, 0.0_f64), |(l, h), &x| (l.min(x), h.max(x)));
         assert!(low < 0.95 && high > 1.05, "{low} {high}");
         assert!((arrivals.multiplier(25.0) - arrivals.multiplier(1.0)).abs() < 1e-9);
         assert!(Arrivals::of_audience(&Audience::default(), 0.5).is_err());

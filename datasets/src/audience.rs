@@ -29,11 +29,7 @@ impl Audience {
 
     /// People of a region by minutes east of UTC.
     pub fn offsets(&self, region: &Region) -> impl Iterator<Item = (i32, f64)> {
-        self.people
-            .get(region)
-            .into_iter()
-            .flatten()
-            .map(|(&offset, &people)| (offset, people))
+        self.people.get(region).into_iter().flatten().map(|(&offset, &people)| (offset, people))
     }
 
     /// All people of a region.
@@ -79,10 +75,7 @@ fn count(cities: &[City], regions: &[Region]) -> Result<Audience> {
     let nearest = Nearest::new(regions)?;
     let mut audience = Audience::default();
     for city in cities {
-        let place = Place {
-            latitude: city.latitude,
-            longitude: city.longitude,
-        };
+        let place = Place { latitude: city.latitude, longitude: city.longitude };
         // Zones newer than our table fall back to the sun's time.
         let by_sun = || (city.longitude / 15.0).round() as i32 * 60;
         let offset_min = standard_utc_offset_min(&city.timezone).unwrap_or_else(by_sun);
@@ -113,20 +106,13 @@ impl<'a> Nearest<'a> {
         if regions.is_empty() {
             return Err(Error::Argument("no region to count people for".into()));
         }
-        let places = regions
-            .iter()
-            .map(|region| Ok((region, known_place(region)?)));
-        Ok(Self {
-            places: places.collect::<Result<_>>()?,
-        })
+        let places = regions.iter().map(|region| Ok((region, known_place(region)?)));
+        Ok(Self { places: places.collect::<Result<_>>()? })
     }
 
     fn to(&self, place: Place) -> &'a Region {
         let angle = |&&(_, other): &&(&Region, Place)| place.angle_to(other);
-        let nearest = self
-            .places
-            .iter()
-            .min_by(|a, b| angle(a).total_cmp(&angle(b)));
+        let nearest = self.places.iter().min_by(|a, b| angle(a).total_cmp(&angle(b)));
         nearest.expect("never empty, see new").0
     }
 }
@@ -146,14 +132,7 @@ mod tests {
 
     fn city(latitude: f64, longitude: f64, population: u64, timezone: &str) -> City {
         let (name, country, timezone) = ("x".into(), "XX".into(), timezone.into());
-        City {
-            name,
-            country,
-            latitude,
-            longitude,
-            population,
-            timezone,
-        }
+        City { name, country, latitude, longitude, population, timezone }
     }
 
     #[test]
@@ -165,14 +144,8 @@ mod tests {
             city(10.0, 20.0, 1, "Not/Known"),
         ];
         let audience = count(&cities, &regions).expect("known regions");
-        assert_eq!(
-            audience.offsets(&regions[0]).collect::<Vec<_>>(),
-            [(-300, 8.0)]
-        );
-        assert_eq!(
-            audience.offsets(&regions[1]).collect::<Vec<_>>(),
-            [(60, 4.0)]
-        );
+        assert_eq!(audience.offsets(&regions[0]).collect::<Vec<_>>(), [(-300, 8.0)]);
+        assert_eq!(audience.offsets(&regions[1]).collect::<Vec<_>>(), [(60, 4.0)]);
         assert!(count(&cities, &[]).is_err());
         assert!(count(&cities, &[region("atlantis-1")]).is_err());
     }

@@ -85,10 +85,7 @@ impl Catalog {
             check(entry)
                 .map_err(|what| Error::file("catalog", format!("{}: {what}", entry.name)))?;
             if !names.insert(&entry.name) {
-                return Err(Error::file(
-                    "catalog",
-                    format!("{}: given twice", entry.name),
-                ));
+                return Err(Error::file("catalog", format!("{}: given twice", entry.name)));
             }
         }
         Ok(catalog)
@@ -96,20 +93,10 @@ impl Catalog {
 
     /// The set of this name.
     pub fn get(&self, name: &str) -> Result<&Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.name == name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = self
-                    .entries
-                    .iter()
-                    .map(|entry| entry.name.as_str())
-                    .collect();
-                Error::UnknownSet {
-                    name: name.into(),
-                    known: known.join(", "),
-                }
-            })
+        self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
+            Error::UnknownSet { name: name.into(), known: known.join(", ") }
+        })
     }
 }
 
@@ -125,12 +112,7 @@ fn check(entry: &Entry) -> std::result::Result<(), String> {
 }
 
 pub(crate) fn check_file(file: &RemoteFile) -> std::result::Result<(), String> {
-    let RemoteFile {
-        path,
-        url,
-        size_bytes,
-        sha256,
-    } = file;
+    let RemoteFile { path, url, size_bytes, sha256 } = file;
     let mut parts = Path::new(path).components();
     // Nothing may be written outside the folder that the user named.
     if path.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
@@ -140,14 +122,10 @@ pub(crate) fn check_file(file: &RemoteFile) -> std::result::Result<(), String> {
         return Err(format!("`{url}` is not an https address"));
     }
     if *size_bytes == 0 || *size_bytes > MAX_FILE_BYTES {
-        return Err(format!(
-            "{path}: a size of {size_bytes} bytes is out of range"
-        ));
+        return Err(format!("{path}: a size of {size_bytes} bytes is out of range"));
     }
     if sha256.len() != 64 || !sha256.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
-        return Err(format!(
-            "{path}: a SHA-256 is 64 lower-case hexadecimal digits"
-        ));
+        return Err(format!("{path}: a SHA-256 is 64 lower-case hexadecimal digits"));
     }
     Ok(())
 }
@@ -160,10 +138,7 @@ mod tests {
     fn the_builtin_catalog_is_sound_and_pinned() {
         let catalog = Catalog::builtin();
         assert!(catalog.get("ycsb").expect("there").is_fetchable());
-        assert!(matches!(
-            catalog.get("nothing"),
-            Err(Error::UnknownSet { .. })
-        ));
+        assert!(matches!(catalog.get("nothing"), Err(Error::UnknownSet { .. })));
         for file in catalog.entries.iter().flat_map(|entry| &entry.files) {
             let pinned = file
                 .url
@@ -189,16 +164,10 @@ mod tests {
             ("x", "http://h/x", &sha),
             ("x", "https://h/x", "12"),
         ] {
-            assert!(
-                Catalog::parse(&entry(path, url, sha)).is_err(),
-                "{path} {url}"
-            );
+            assert!(Catalog::parse(&entry(path, url, sha)).is_err(), "{path} {url}");
         }
         assert!(Catalog::parse("[[dataset]]\nnam='a'\n").is_err());
         let good = entry("x", "https://h/x", &sha);
-        assert!(
-            Catalog::parse(&format!("{good}{good}")).is_err(),
-            "a name given twice"
-        );
+        assert!(Catalog::parse(&format!("{good}{good}")).is_err(), "a name given twice");
     }
 }

@@ -69,10 +69,7 @@ impl Table {
     /// Where the column is.
     pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.optional_column(name).ok_or_else(|| {
-            self.bad(format!(
-                "no column `{name}`; there are {}",
-                self.header.join(", ")
-            ))
+            self.bad(format!("no column `{name}`; there are {}", self.header.join(", ")))
         })
     }
 
@@ -102,10 +99,7 @@ impl Table {
     pub(crate) fn number<T: FromStr>(&self, row: &[String], column: usize) -> Result<T> {
         let text = row[column].trim();
         text.parse().map_err(|_| {
-            self.bad(format!(
-                "`{text}` in column {} is not a number",
-                self.header[column]
-            ))
+            self.bad(format!("`{text}` in column {} is not a number", self.header[column]))
         })
     }
 
@@ -133,10 +127,7 @@ mod tests {
         let mut table =
             Table::new(Lines::of_bytes("t", b"a,b\n1,2\n\n3\n").expect("bytes")).expect("header");
         assert!(table.column("c").is_err());
-        assert_eq!(
-            table.next_row().expect("row"),
-            Some(vec!["1".into(), "2".into()])
-        );
+        assert_eq!(table.next_row().expect("row"), Some(vec!["1".into(), "2".into()]));
         assert!(matches!(table.next_row(), Err(Error::Line { line: 4, .. })));
     }
 

@@ -78,17 +78,11 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Io {
-            path: path.into().display().to_string(),
-            source,
-        }
+        Self::Io { path: path.into().display().to_string(), source }
     }
 
     pub(crate) fn file(file: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::File {
-            file: file.into(),
-            what: what.into(),
-        }
+        Self::File { file: file.into(), what: what.into() }
     }
 
     /// The stable code for this error.
@@ -117,11 +111,7 @@ mod tests {
 
     #[test]
     fn a_person_sees_code_file_and_line() {
-        let error = Error::Line {
-            file: "x.csv".into(),
-            line: 7,
-            what: "no number".into(),
-        };
+        let error = Error::Line { file: "x.csv".into(), line: 7, what: "no number".into() };
         let seen = ApiError::from(error).to_string();
         assert_eq!(seen, "ISO-6002: x.csv, line 7: no number");
     }

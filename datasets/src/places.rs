@@ -58,23 +58,14 @@ fn read_places(lines: Lines) -> Result<BTreeMap<Region, Place>> {
         let name = Region::new(row[region].as_str()).map_err(|e| table.bad(e.to_string()))?;
         let latitude = table.number(&row, latitude)?;
         let longitude = table.number(&row, longitude)?;
-        places.insert(
-            name,
-            Place {
-                latitude,
-                longitude,
-            },
-        );
+        places.insert(name, Place { latitude, longitude });
     }
     Ok(places)
 }
 
 fn read_offsets(lines: Lines) -> Result<BTreeMap<String, i32>> {
     let mut table = Table::new(lines)?;
-    let [zone, offset] = [
-        table.column("zone")?,
-        table.column("standard_utc_offset_min")?,
-    ];
+    let [zone, offset] = [table.column("zone")?, table.column("standard_utc_offset_min")?];
     let mut offsets = BTreeMap::new();
     while let Some(row) = table.next_row()? {
         offsets.insert(row[zone].clone(), table.number(&row, offset)?);
@@ -100,10 +91,7 @@ mod tests {
 
     #[test]
     fn distances_are_great_circles() {
-        let place = |latitude, longitude| Place {
-            latitude,
-            longitude,
-        };
+        let place = |latitude, longitude| Place { latitude, longitude };
         let quarter = place(0.0, 0.0).angle_to(place(0.0, 90.0));
         assert!((quarter - std::f64::consts::FRAC_PI_2).abs() < 1e-12);
         // Across the date line the short way counts.

@@ -45,11 +45,7 @@ pub fn read_countries(path: &Path) -> Result<Vec<Country>> {
         check_count(&table, countries.len())?;
         let population = table.number(&row, population)?;
         let (iso, name) = (row[iso].clone(), row[name].clone());
-        countries.push(Country {
-            iso,
-            name,
-            population,
-        });
+        countries.push(Country { iso, name, population });
     }
     Ok(countries)
 }
@@ -71,10 +67,7 @@ pub(crate) fn cities_in(folder: &Path) -> Result<Vec<City>> {
             continue;
         };
         let columns = ["latitude", "longitude", "population", "timezone"];
-        if columns
-            .iter()
-            .all(|name| table.optional_column(name).is_some())
-        {
+        if columns.iter().all(|name| table.optional_column(name).is_some()) {
             return read_cities(path);
         }
     }

@@ -57,10 +57,7 @@ mod tests {
     fn integers_only() {
         assert_eq!(rates("1\n0\n52\n").expect("legal").per_second, [1, 0, 52]);
         assert!(matches!(rates("1\n-2\n"), Err(Error::Line { line: 2, .. })));
-        assert!(matches!(
-            rates("1\n2.5\n"),
-            Err(Error::Line { line: 2, .. })
-        ));
+        assert!(matches!(rates("1\n2.5\n"), Err(Error::Line { line: 2, .. })));
         assert!(matches!(rates("0\n0\n"), Err(Error::File { .. })));
         assert!(matches!(rates(""), Err(Error::File { .. })));
     }

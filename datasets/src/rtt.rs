@@ -63,11 +63,7 @@ fn region(text: &str) -> std::result::Result<Region, String> {
 /// A CSV file has columns `from_region`, `to_region` and `rtt_avg_ms` in any order; a folder has one `.dat` file per
 /// region with lines `min/avg/max/mdev:to-region`.
 pub fn read_rtt(path: &Path) -> Result<RttMatrix> {
-    if path.is_dir() {
-        read_ping_folder(path)
-    } else {
-        read_csv(Lines::open(path)?, None)
-    }
+    if path.is_dir() { read_ping_folder(path) } else { read_csv(Lines::open(path)?, None) }
 }
 
 /// The same, but only rows whose `window_end` is the one given, such as `2026-08-16`.
@@ -98,9 +94,7 @@ fn read_csv(lines: Lines, window_end: Option<&str>) -> Result<RttMatrix> {
             continue;
         }
         let rtt_ms = table.number(&row, rtt)?;
-        means
-            .add(&row[from], &row[to], rtt_ms)
-            .map_err(|what| table.bad(what))?;
+        means.add(&row[from], &row[to], rtt_ms).map_err(|what| table.bad(what))?;
     }
     means.matrix(&file)
 }
@@ -108,11 +102,7 @@ fn read_csv(lines: Lines, window_end: Option<&str>) -> Result<RttMatrix> {
 fn read_ping_folder(folder: &Path) -> Result<RttMatrix> {
     let mut means = Means::default();
     for path in dat_files(folder)? {
-        let from = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let from = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut lines = Lines::open(&path)?;
         while let Some(line) = lines.next_line()? {
             if line.trim().is_empty() {
@@ -129,12 +119,7 @@ fn ping_line(line: &str) -> std::result::Result<(&str, f64), String> {
     const FORM: &str = "expected `min/avg/max/mdev:region`";
     let (times, to) = line.trim().split_once(':').ok_or(FORM)?;
     let average = times.split('/').nth(1).ok_or(FORM)?;
-    Ok((
-        to,
-        average
-            .parse()
-            .map_err(|_| format!("`{average}` is not a number"))?,
-    ))
+    Ok((to, average.parse().map_err(|_| format!("`{average}` is not a number"))?))
 }
 
 fn dat_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -162,10 +147,7 @@ mod tests {
     }
 
     fn get(matrix: &RttMatrix, a: &str, b: &str) -> Option<f64> {
-        matrix.get(
-            &Region::new(a).expect("legal"),
-            &Region::new(b).expect("legal"),
-        )
+        matrix.get(&Region::new(a).expect("legal"), &Region::new(b).expect("legal"))
     }
 
     #[test]
@@ -185,10 +167,7 @@ mod tests {
         assert_eq!(get(&all, "washington-dc", "sao-paulo"), Some(105.0));
         let last = read(text, Some("2026-02-01")).expect("legal");
         assert_eq!(get(&last, "washington-dc", "sao-paulo"), Some(110.0));
-        assert!(matches!(
-            read(text, Some("2030-01-01")),
-            Err(Error::File { .. })
-        ));
+        assert!(matches!(read(text, Some("2030-01-01")), Err(Error::File { .. })));
     }
 
     #[test]
@@ -200,15 +179,9 @@ mod tests {
             "from_region,to_region,rtt_avg_ms\na,é,1\n",
             "from_region,to_region,rtt_avg_ms\na,b\n",
         ] {
-            assert!(
-                matches!(read(text, None), Err(Error::Line { line: 2, .. })),
-                "{text}"
-            );
+            assert!(matches!(read(text, None), Err(Error::Line { line: 2, .. })), "{text}");
         }
-        assert!(matches!(
-            read("a,b\n", None),
-            Err(Error::Line { line: 1, .. })
-        ));
+        assert!(matches!(read("a,b\n", None), Err(Error::Line { line: 1, .. })));
     }
 
     #[test]
@@ -221,10 +194,7 @@ mod tests {
         let matrix = read_rtt(dir.path()).expect("legal");
         assert_eq!(get(&matrix, "aa-1", "bb-2"), Some(11.0));
         write("bb-2.dat", "9/12/13/1\n").expect("writes");
-        assert!(matches!(
-            read_rtt(dir.path()),
-            Err(Error::Line { line: 1, .. })
-        ));
+        assert!(matches!(read_rtt(dir.path()), Err(Error::Line { line: 1, .. })));
     }
 
     #[test]

@@ -48,14 +48,7 @@ impl Lines {
         };
         let buffer = Vec::with_capacity(256);
         let max_bytes = MAX_FILE_BYTES;
-        Ok(Self {
-            file: name.into(),
-            input,
-            line: 0,
-            read_bytes: 0,
-            max_bytes,
-            buffer,
-        })
+        Ok(Self { file: name.into(), input, line: 0, read_bytes: 0, max_bytes, buffer })
     }
 
     /// The name for messages.
@@ -93,11 +86,7 @@ impl Lines {
 
     /// An error at the current line.
     pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
-        Error::Line {
-            file: self.file.clone(),
-            line: self.line,
-            what: what.into(),
-        }
+        Error::Line { file: self.file.clone(), line: self.line, what: what.into() }
     }
 }
 
@@ -110,10 +99,7 @@ struct ZstdFrames<R: BufRead> {
 
 impl<R: BufRead> ZstdFrames<R> {
     fn new(input: R) -> Self {
-        Self {
-            between: Some(input),
-            inside: None,
-        }
+        Self { between: Some(input), inside: None }
     }
 
     fn start_frame(&mut self) -> io::Result<bool> {
@@ -182,16 +168,10 @@ mod tests {
     #[test]
     fn plain_and_compressed_read_alike_over_several_frames() {
         let mut packed = compress_to_vec(&b"one\ntw"[..], CompressionLevel::Fastest);
-        packed.extend(compress_to_vec(
-            &b"o\r\nthree"[..],
-            CompressionLevel::Fastest,
-        ));
+        packed.extend(compress_to_vec(&b"o\r\nthree"[..], CompressionLevel::Fastest));
         let expected = ["one", "two", "three"];
         assert_eq!(lines(packed).expect("two frames"), expected);
-        assert_eq!(
-            lines(b"one\ntwo\r\nthree".to_vec()).expect("plain"),
-            expected
-        );
+        assert_eq!(lines(b"one\ntwo\r\nthree".to_vec()).expect("plain"), expected);
     }
 
     #[test]
@@ -214,13 +194,7 @@ mod tests {
         let mut small = Lines::of_bytes("test", b"12345\n67890\n").expect("bytes");
         small.max_bytes = 8;
         assert!(small.next_line().is_ok());
-        assert!(matches!(
-            small.next_line(),
-            Err(Error::Line { line: 2, .. })
-        ));
-        assert!(matches!(
-            lines(vec![0xff, 0xfe, b'\n']),
-            Err(Error::Line { line: 1, .. })
-        ));
+        assert!(matches!(small.next_line(), Err(Error::Line { line: 2, .. })));
+        assert!(matches!(lines(vec![0xff, 0xfe, b'\n']), Err(Error::Line { line: 1, .. })));
     }
 }

@@ -28,13 +28,7 @@ impl Zipf {
             })
             .collect();
         let zeta_2 = exact[1];
-        let mut zipf = Self {
-            theta,
-            items: 0,
-            zeta_items: 0.0,
-            zeta_2,
-            exact,
-        };
+        let mut zipf = Self { theta, items: 0, zeta_items: 0.0, zeta_2, exact };
         zipf.set_items(items);
         zipf
     }
@@ -78,12 +72,9 @@ impl Zipf {
 
 /// 64-bit FNV-1a of a number's bytes: spreads neighbours over the key space.
 pub(crate) fn scatter(number: u64) -> u64 {
-    number
-        .to_le_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        })
+    number.to_le_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -95,11 +86,7 @@ mod tests {
     fn the_integral_agrees_with_the_sum() {
         let zipf = Zipf::new(1_000_000, 0.99);
         let sum: f64 = (1..=1_000_000_u64).map(|i| (i as f64).powf(-0.99)).sum();
-        assert!(
-            (zipf.zeta_items - sum).abs() < 1e-6,
-            "{} {sum}",
-            zipf.zeta_items
-        );
+        assert!((zipf.zeta_items - sum).abs() < 1e-6, "{} {sum}", zipf.zeta_items);
     }
 
     #[test]
@@ -114,10 +101,7 @@ mod tests {
         for rank in [0_usize, 1] {
             let expected = (rank as f64 + 1.0).powf(-0.99) / zipf.zeta_items;
             let found = f64::from(counts[rank]) / f64::from(draws);
-            assert!(
-                (found - expected).abs() < 0.005,
-                "rank {rank}: {found} {expected}"
-            );
+            assert!((found - expected).abs() < 0.005, "rank {rank}: {found} {expected}");
         }
         assert!(counts[0] > counts[10] && counts[10] > counts[500]);
     }

@@ -28,14 +28,7 @@ struct Manner {
 impl Default for Manner {
     fn default() -> Self {
         let (ranges, cut_after, cuts, status) = (true, usize::MAX, 0, None);
-        Self {
-            ranges,
-            cut_after,
-            cuts,
-            status,
-            open_ended: false,
-            shifted: false,
-        }
+        Self { ranges, cut_after, cuts, status, open_ended: false, shifted: false }
     }
 }
 
@@ -107,41 +100,23 @@ fn answer(
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     write!(stream, "{head}Connection: close\r\n\r\n")?;
-    let most = if count < manner.cuts {
-        manner.cut_after
-    } else {
-        usize::MAX
-    };
+    let most = if count < manner.cuts { manner.cut_after } else { usize::MAX };
     stream.write_all(&body[..body.len().min(most)])?;
     stream.flush()
 }
 
 fn content() -> Vec<u8> {
-    (0..300_000_u32)
-        .flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes())
-        .collect()
+    (0..300_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
 fn pinned(server: &Server, content: &[u8]) -> RemoteFile {
-    let sha256 = Sha256::digest(content)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let sha256 = Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect();
     let size_bytes = content.len() as u64;
-    RemoteFile {
-        path: "sub/data.bin".into(),
-        url: server.url.clone(),
-        size_bytes,
-        sha256,
-    }
+    RemoteFile { path: "sub/data.bin".into(), url: server.url.clone(), size_bytes, sha256 }
 }
 
 fn options(attempts: u32) -> FetchOptions {
-    FetchOptions {
-        attempts,
-        pause_ms: 0,
-        ..FetchOptions::default()
-    }
+    FetchOptions { attempts, pause_ms: 0, ..FetchOptions::default() }
 }
 
 fn get(file: &RemoteFile, dir: &Path, attempts: u32) -> Result<PathBuf, Error> {
@@ -151,10 +126,7 @@ fn get(file: &RemoteFile, dir: &Path, attempts: u32) -> Result<PathBuf, Error> {
 /// Everything in the folder, files only.
 fn left(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir.join("sub"))
-        .map(|all| {
-            all.map(|e| e.expect("entry").file_name().to_string_lossy().into())
-                .collect()
-        })
+        .map(|all| all.map(|e| e.expect("entry").file_name().to_string_lossy().into()).collect())
         .unwrap_or_default();
     names.sort();
     names
@@ -182,11 +154,7 @@ fn a_whole_file_arrives_with_progress_and_is_not_fetched_twice() {
 #[test]
 fn a_cut_connection_is_resumed_by_the_next_run() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
-    let manner = Manner {
-        cut_after: 400_000,
-        cuts: 1,
-        ..Manner::default()
-    };
+    let manner = Manner { cut_after: 400_000, cuts: 1, ..Manner::default() };
     let server = Server::start(content.clone(), manner);
     let file = pinned(&server, &content);
     let error = get(&file, dir.path(), 1).expect_err("cut");
@@ -204,11 +172,7 @@ fn a_cut_connection_is_resumed_by_the_next_run() {
 #[test]
 fn several_cuts_are_overcome_within_one_run() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
-    let manner = Manner {
-        cut_after: 300_000,
-        cuts: 3,
-        ..Manner::default()
-    };
+    let manner = Manner { cut_after: 300_000, cuts: 3, ..Manner::default() };
     let server = Server::start(content.clone(), manner);
     let path = get(&pinned(&server, &content), dir.path(), 4).expect("fetched");
     assert_eq!(fs::read(path).expect("there"), content);
@@ -218,12 +182,7 @@ fn several_cuts_are_overcome_within_one_run() {
 #[test]
 fn a_server_without_ranges_starts_over() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
-    let manner = Manner {
-        ranges: false,
-        cut_after: 400_000,
-        cuts: 1,
-        ..Manner::default()
-    };
+    let manner = Manner { ranges: false, cut_after: 400_000, cuts: 1, ..Manner::default() };
     let server = Server::start(content.clone(), manner);
     let path = get(&pinned(&server, &content), dir.path(), 2).expect("fetched");
     assert_eq!(fs::read(path).expect("there"), content);
@@ -251,10 +210,7 @@ fn a_foreign_part_file_is_found_out() {
     let part = dir.path().join("sub/data.bin.part");
     fs::create_dir(dir.path().join("sub")).expect("folder");
     fs::write(&part, vec![0; 1000]).expect("writes");
-    assert!(matches!(
-        get(&file, dir.path(), 1),
-        Err(Error::WrongHash { .. })
-    ));
+    assert!(matches!(get(&file, dir.path(), 1), Err(Error::WrongHash { .. })));
     assert_eq!(left(dir.path()), Vec::<String>::new());
     fs::write(&part, vec![0; content.len() + 5]).expect("writes");
     get(&file, dir.path(), 1).expect("too large a part is dropped at once");
@@ -264,10 +220,7 @@ fn a_foreign_part_file_is_found_out() {
 fn statuses_are_told() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
     for (status, requests) in [(404, 1), (503, 3)] {
-        let manner = Manner {
-            status: Some(status),
-            ..Manner::default()
-        };
+        let manner = Manner { status: Some(status), ..Manner::default() };
         let server = Server::start(content.clone(), manner);
         let error = get(&pinned(&server, &content), dir.path(), 3).expect_err("no content");
         assert!(error.to_string().contains(&status.to_string()), "{error}");
@@ -282,38 +235,20 @@ fn more_than_pinned_is_refused_announced_or_not() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
     for open_ended in [false, true] {
         let longer = [content.as_slice(), b"more"].concat();
-        let server = Server::start(
-            longer,
-            Manner {
-                open_ended,
-                ..Manner::default()
-            },
-        );
+        let server = Server::start(longer, Manner { open_ended, ..Manner::default() });
         let error = get(&pinned(&server, &content), dir.path(), 1).expect_err("too long");
         assert!(matches!(error, Error::FetchFailed { .. }), "{error}");
-        assert_eq!(
-            left(dir.path()),
-            Vec::<String>::new(),
-            "open-ended: {open_ended}"
-        );
+        assert_eq!(left(dir.path()), Vec::<String>::new(), "open-ended: {open_ended}");
     }
 }
 
 #[test]
 fn the_wrong_range_is_refused() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
-    let manner = Manner {
-        cut_after: 9_000,
-        cuts: 1,
-        shifted: true,
-        ..Manner::default()
-    };
+    let manner = Manner { cut_after: 9_000, cuts: 1, shifted: true, ..Manner::default() };
     let server = Server::start(content.clone(), manner);
     let error = get(&pinned(&server, &content), dir.path(), 2).expect_err("shifted");
-    assert!(
-        error.to_string().contains("asked for bytes from"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("asked for bytes from"), "{error}");
 }
 
 #[test]
@@ -321,34 +256,16 @@ fn limits_and_bad_addresses_send_nothing() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
     let server = Server::start(content.clone(), Manner::default());
     let file = pinned(&server, &content);
-    let small = FetchOptions {
-        max_size_bytes: 1000,
-        ..options(1)
-    };
+    let small = FetchOptions { max_size_bytes: 1000, ..options(1) };
     assert!(fetch_file(&file, dir.path(), &small, &mut |_| {}).is_err());
-    let outside = RemoteFile {
-        path: "../data.bin".into(),
-        ..file.clone()
-    };
-    assert!(matches!(
-        get(&outside, dir.path(), 1),
-        Err(Error::Argument(_))
-    ));
+    let outside = RemoteFile { path: "../data.bin".into(), ..file.clone() };
+    assert!(matches!(get(&outside, dir.path(), 1), Err(Error::Argument(_))));
     assert!(server.asked().is_empty());
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/x", nobody.local_addr().expect("bound"));
     drop(nobody);
     let error = get(&RemoteFile { url, ..file }, dir.path(), 2).expect_err("nobody listens");
-    assert!(
-        matches!(
-            error,
-            Error::FetchFailed {
-                source: Some(_),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::FetchFailed { source: Some(_), .. }), "{error}");
     assert_eq!(left(dir.path()), Vec::<String>::new());
 }
 
@@ -382,10 +299,7 @@ fn sets_are_fetched_whole_and_manual_ones_say_how() {
     let error = fetch(&entry, dir.path(), &options(1), &mut |_| {}).expect_err("manual");
     assert!(error.to_string().contains("ask the publisher"), "{error}");
     let first = pinned(&server, &content);
-    let second = RemoteFile {
-        path: "sub/two.bin".into(),
-        ..first.clone()
-    };
+    let second = RemoteFile { path: "sub/two.bin".into(), ..first.clone() };
     (entry.files, entry.manual) = (vec![first, second], None);
     assert_eq!(entry.size_bytes(), 2 * content.len() as u64);
     let paths = fetch(&entry, dir.path(), &options(1), &mut |_| {}).expect("both");

@@ -56,10 +56,7 @@ fn access_traces_have_their_published_size_and_hit_ratio() {
         ("cache2k/web12.keys.txt.zst", 1200, 66.85),
     ] {
         let ratio = lru_hit_ratio(&whole(&dir.join(file)), capacity) * 100.0;
-        assert!(
-            (ratio - percent).abs() < 0.006,
-            "{file} at {capacity}: {ratio}"
-        );
+        assert!((ratio - percent).abs() < 0.006, "{file} at {capacity}: {ratio}");
     }
 }
 
@@ -76,10 +73,7 @@ fn traces_stream_and_stop_at_the_cap() {
     let block = whole(&dir.join("cloudphysics/cloudPhysicsIO.csv.zst"));
     assert!(block.accesses.iter().any(|a| a.op == Op::Write));
     let last_ms = block.accesses.last().and_then(|a| a.at_ms).expect("timed");
-    assert!(
-        (6_000_000..8_000_000).contains(&last_ms),
-        "two hours: {last_ms}"
-    );
+    assert!((6_000_000..8_000_000).contains(&last_ms), "two hours: {last_ms}");
 }
 
 #[test]
@@ -102,10 +96,7 @@ fn round_trip_tables_and_the_embedded_excerpt_agree() {
     let excerpt = builtin_rtt();
     for a in excerpt.regions() {
         for b in excerpt.regions() {
-            let (own, real) = (
-                excerpt.get(a, b).expect("whole"),
-                full.get(a, b).expect("whole"),
-            );
+            let (own, real) = (excerpt.get(a, b).expect("whole"), full.get(a, b).expect("whole"));
             assert!((own - real).abs() < 0.001, "{a} {b}: {own} {real}");
         }
     }
@@ -128,22 +119,14 @@ fn populations_and_the_embedded_audience_agree() {
     for region in &regions {
         for (offset_min, people) in real.offsets(region) {
             let rounded = (people / 1e6).round() * 1e6;
-            let own = known
-                .offsets(region)
-                .find(|(offset, _)| *offset == offset_min);
-            assert_eq!(
-                own.map_or(0.0, |(_, people)| people),
-                rounded,
-                "{region} {offset_min}"
-            );
+            let own = known.offsets(region).find(|(offset, _)| *offset == offset_min);
+            assert_eq!(own.map_or(0.0, |(_, people)| people), rounded, "{region} {offset_min}");
         }
     }
     // Leaving regions out moves whole regions, so it differs from counting anew, but not by much.
     let three = ["us-east-1", "eu-west-1", "ap-northeast-1"].map(region);
-    let (moved, counted) = (
-        known.moved_to(&three).expect("known"),
-        audience_from(&dir, &three).expect("counted"),
-    );
+    let (moved, counted) =
+        (known.moved_to(&three).expect("known"), audience_from(&dir, &three).expect("counted"));
     for region in &three {
         println!(
             "{region}: moved {:.0}, counted {:.0}",

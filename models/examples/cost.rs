@@ -16,23 +16,9 @@ fn main() {
         .flat_map(|shard| (0..REGIONS).map(move |region| (shard, region)))
         .map(|(shard, region)| ((shard, region), series(shard * REGIONS + region)))
         .collect();
-    let inputs: BTreeMap<_, _> = data
-        .iter()
-        .map(|(&key, windows)| {
-            (
-                key,
-                SeriesInput {
-                    windows,
-                    at_unix_s: 0,
-                },
-            )
-        })
-        .collect();
-    let config = BookConfig {
-        refits_per_tick: 100,
-        refit_windows: 1_000,
-        ..BookConfig::default()
-    };
+    let inputs: BTreeMap<_, _> =
+        data.iter().map(|(&key, windows)| (key, SeriesInput { windows, at_unix_s: 0 })).collect();
+    let config = BookConfig { refits_per_tick: 100, refit_windows: 1_000, ..BookConfig::default() };
     let mut book = ForecastBook::new(config);
     let mut ticks = Vec::new();
     for tick in 0..40 {
@@ -45,19 +31,14 @@ fn main() {
     let quiet: f64 = ticks[30..].iter().sum::<f64>() / 10.0;
     let mut used = BTreeMap::<&str, usize>::new();
     for key in data.keys() {
-        *used
-            .entry(book.champion(key).map_or("none", |c| c.model.as_str()))
-            .or_default() += 1;
+        *used.entry(book.champion(key).map_or("none", |c| c.model.as_str())).or_default() += 1;
     }
     println!("series {n}, windows {WINDOWS}, champions {used:?}");
     println!(
         "tick without a new champion: {quiet:.1} ms, {:.1} µs per series",
         quiet * 1_000.0 / n
     );
-    println!(
-        "choosing a champion: {:.0} µs per series",
-        (refitting - quiet) * 10.0
-    );
+    println!("choosing a champion: {:.0} µs per series", (refitting - quiet) * 10.0);
 }
 
 /// A third with a season, a third that only scatters, a third that wanders.

@@ -50,6 +50,8 @@ pub struct SeriesInput<'a> {
 pub struct SeriesForecast {
     /// One interval per window ahead.
     pub intervals: Vec<Interval>,
+    /// The mean over all windows ahead, with an interval of its own.
+    pub over_horizon: Interval,
     /// The model used.
     pub model: String,
     /// Windows since the model was chosen; `None`: never, it is the floor.
@@ -80,10 +82,7 @@ pub struct ForecastBook<K: Ord> {
 impl<K: Ord + Clone> ForecastBook<K> {
     /// An empty book.
     pub fn new(config: BookConfig) -> Self {
-        Self {
-            config,
-            entries: BTreeMap::new(),
-        }
+        Self { config, entries: BTreeMap::new() }
     }
 
     /// Forecasts every series for the window number `tick`, choosing champions anew for those whose turn it is:
@@ -104,20 +103,10 @@ impl<K: Ord + Clone> ForecastBook<K> {
             let values = &full[&key];
             let present = self.entries.get(&key).map(|e| e.champion.model.clone());
             let champion = choose(values, &self.config.champion, present.as_deref());
-            self.entries.insert(
-                key,
-                Entry {
-                    champion,
-                    chosen_at: tick,
-                    values: values.len(),
-                },
-            );
+            self.entries.insert(key, Entry { champion, chosen_at: tick, values: values.len() });
         }
         let forecast = |(key, input): (&K, &SeriesInput<'_>)| {
-            (
-                key.clone(),
-                self.forecast(tick, key, *input, full.get(key).map(Vec::as_slice)),
-            )
+            (key.clone(), self.forecast(tick, key, *input, full.get(key).map(Vec::as_slice)))
         };
         series.iter().map(forecast).collect()
     }
@@ -155,10 +144,7 @@ impl<K: Ord + Clone> ForecastBook<K> {
         let newcomers = due.iter().filter(|(chosen, _)| chosen.is_none()).count();
         let excess = newcomers.saturating_sub(room);
         due.drain(newcomers - excess..newcomers);
-        due.into_iter()
-            .take(self.config.refits_per_tick)
-            .map(|(_, key)| key.clone())
-            .collect()
+        due.into_iter().take(self.config.refits_per_tick).map(|(_, key)| key.clone()).collect()
     }
 
     fn forecast(
@@ -171,11 +157,12 @@ impl<K: Ord + Clone> ForecastBook<K> {
         let horizon = self.config.champion.horizon;
         let row = feature_row(input.windows, input.at_unix_s, None);
         let known: Vec<f64>;
-        let (intervals, model, chosen_at) = match (full, self.entries.get(key)) {
+        let (intervals, over_horizon, model, chosen_at) = match (full, self.entries.get(key)) {
             (Some(values), Some(entry)) => {
                 let intervals = entry.champion.predict(values, horizon);
                 (
                     intervals,
+                    entry.champion.predict_mean(values, horizon),
                     entry.champion.model.clone(),
                     Some(entry.chosen_at),
                 )
@@ -183,19 +170,16 @@ impl<K: Ord + Clone> ForecastBook<K> {
             _ => {
                 known = input.windows.iter().flatten().copied().collect();
                 let floor = Champion::naive(&known, &self.config.champion);
-                (floor.predict(&known, horizon), floor.model, None)
+                let mean = floor.predict_mean(&known, horizon);
+                (floor.predict(&known, horizon), mean, floor.model, None)
             }
         };
         SeriesForecast {
             intervals,
+            over_horizon,
             model,
             model_age_windows: chosen_at.map(|at| tick.saturating_sub(at)),
-            stale_windows: input
-                .windows
-                .iter()
-                .rev()
-                .take_while(|w| w.is_none())
-                .count(),
+            stale_windows: input.windows.iter().rev().take_while(|w| w.is_none()).count(),
             observed_share: row.get("observed_60_share").unwrap_or(0.0),
         }
     }
@@ -219,9 +203,7 @@ mod as_list {
         V: Deserialize<'de>,
         D: Deserializer<'de>,
     {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?
-            .into_iter()
-            .collect())
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -234,33 +216,15 @@ mod tests {
 
     fn windows(seed: u64, n: usize) -> Vec<Option<f64>> {
         let daily = |i: usize| 20.0 + 10.0 * (i as f64 / 24.0 * std::f64::consts::TAU).sin();
-        white_noise(seed)
-            .take(n)
-            .enumerate()
-            .map(|(i, e)| Some(daily(i) + e))
-            .collect()
+        white_noise(seed).take(n).enumerate().map(|(i, e)| Some(daily(i) + e)).collect()
     }
 
     fn inputs(data: &BTreeMap<Key, Vec<Option<f64>>>) -> BTreeMap<Key, SeriesInput<'_>> {
-        data.iter()
-            .map(|(&key, windows)| {
-                (
-                    key,
-                    SeriesInput {
-                        windows,
-                        at_unix_s: 0,
-                    },
-                )
-            })
-            .collect()
+        data.iter().map(|(&key, windows)| (key, SeriesInput { windows, at_unix_s: 0 })).collect()
     }
 
     fn book(refits_per_tick: usize, series_max: usize) -> ForecastBook<Key> {
-        let config = BookConfig {
-            refits_per_tick,
-            series_max,
-            ..BookConfig::default()
-        };
+        let config = BookConfig { refits_per_tick, series_max, ..BookConfig::default() };
         ForecastBook::new(config)
     }
 
@@ -269,9 +233,7 @@ mod tests {
         let data: BTreeMap<Key, _> = (0..10).map(|i| ((i, "eu"), windows(i, 200))).collect();
         let mut book = book(4, 100);
         let with_champion = |out: &BTreeMap<Key, SeriesForecast>| {
-            out.values()
-                .filter(|f| f.model_age_windows.is_some())
-                .count()
+            out.values().filter(|f| f.model_age_windows.is_some()).count()
         };
         let first = book.tick(1_000, &inputs(&data));
         assert_eq!((first.len(), with_champion(&first)), (10, 4));
@@ -280,17 +242,10 @@ mod tests {
         let third = book.tick(1_002, &inputs(&data));
         assert_eq!(with_champion(&third), 10);
         assert_eq!(third[&(0, "eu")].model_age_windows, Some(2));
-        assert_ne!(
-            third[&(0, "eu")].model,
-            "naive",
-            "a season is worth a model"
-        );
+        assert_ne!(third[&(0, "eu")].model, "naive", "a season is worth a model");
         let later = book.tick(1_120, &inputs(&data));
         assert_eq!(
-            later
-                .values()
-                .filter(|f| f.model_age_windows == Some(0))
-                .count(),
+            later.values().filter(|f| f.model_age_windows == Some(0)).count(),
             4,
             "the oldest first"
         );
@@ -334,10 +289,7 @@ mod tests {
             // JSON may cost the last digit of a float; the model and its forecast are the same.
             assert_eq!(after[key].model, forecast.model);
             for (a, b) in after[key].intervals.iter().zip(&forecast.intervals) {
-                assert!(
-                    (a.mean - b.mean).abs() + (a.upper - b.upper).abs() < 1e-9,
-                    "{a:?} {b:?}"
-                );
+                assert!((a.mean - b.mean).abs() + (a.upper - b.upper).abs() < 1e-9, "{a:?} {b:?}");
             }
         }
         data.remove(&(1, "us"));

@@ -2,7 +2,7 @@
 
 use crate::{
     forecast::{
-        FitContext, Fitted, Forecaster, Interval, candidates,
+        FitContext, Fitted, Forecaster, Interval, RECENT_VALUES, candidates,
         conformal::{ErrorScale, Errors, Widths},
         mean, range,
     },
@@ -77,24 +77,41 @@ pub struct Champion {
     /// Every model that could be fitted, in order of simplicity. Empty: too short a history, nothing was compared.
     pub scores: Vec<Score>,
     widths: Widths,
+    /// Bounds of the mean over the whole horizon: chance evens out over its steps, so they are narrower.
+    mean_widths: Widths,
     non_negative: bool,
 }
 
 impl Champion {
-    /// The floor: repeats the last value, with intervals from what is known of the series.
+    /// The floor, with intervals from what is known of the series: the mean of the last few values where they are
+    /// rates of counted events, else the last value.
     pub fn naive(history: &[f64], config: &ChampionConfig) -> Self {
         let history = sound(history);
+        let counted = config.events_per_unit.filter(|e| e.is_finite() && *e > 0.0);
+        let (fitted, widths, mean_widths) = match counted {
+            Some(events_per_unit) => {
+                let widths = |steps| counted_widths(&history, events_per_unit, steps);
+                (Fitted::RecentMean, widths(1), widths(config.horizon.max(1)))
+            }
+            None => (Fitted::Naive, guessed_widths(&history), guessed_widths(&history)),
+        };
+        let model = if fitted == Fitted::Naive { "naive" } else { "recent_mean" };
         Self {
-            model: "naive".into(),
-            fitted: Fitted::Naive,
+            model: model.into(),
+            fitted,
             period: None,
             scores: Vec::new(),
-            widths: match config.events_per_unit.filter(|e| e.is_finite() && *e > 0.0) {
-                Some(events_per_unit) => counted_widths(&history, events_per_unit),
-                None => guessed_widths(&history),
-            },
+            widths,
+            mean_widths,
             non_negative: config.non_negative,
         }
+    }
+
+    /// Forecasts the mean of the steps after `history`, as many as it was chosen for.
+    pub fn predict_mean(&self, history: &[f64], horizon: usize) -> Interval {
+        let points: Vec<f64> = self.predict(history, horizon).iter().map(|i| i.mean).collect();
+        let around = self.mean_widths.around(&[mean(&points)], self.non_negative);
+        around.first().copied().unwrap_or_default()
     }
 
     /// Forecasts the steps after `history`, which may have grown since the champion was chosen.
@@ -102,10 +119,7 @@ impl Champion {
         let history = sound(history);
         let points: Vec<f64> = self.fitted.points(&history, horizon);
         self.widths.around(
-            &points
-                .iter()
-                .map(|p| p.clamp(-VALUE_MAX, VALUE_MAX))
-                .collect::<Vec<_>>(),
+            &points.iter().map(|p| p.clamp(-VALUE_MAX, VALUE_MAX)).collect::<Vec<_>>(),
             self.non_negative,
         )
     }
@@ -125,15 +139,10 @@ pub fn choose(history: &[f64], config: &ChampionConfig, present: Option<&str>) -
         return Champion::naive(&history, config);
     }
     let period = find_period(&history, &config.periods);
-    let context = FitContext {
-        horizon: config.horizon,
-        period,
-    };
+    let context = FitContext { horizon: config.horizon, period };
     let plan = Backtest::plan(&history, config, period);
-    let tried: Vec<Tried> = candidates()
-        .iter()
-        .filter_map(|model| plan.run(model.as_ref(), context))
-        .collect();
+    let tried: Vec<Tried> =
+        candidates().iter().filter_map(|model| plan.run(model.as_ref(), context)).collect();
     let Some(winner) = winner(&tried, present, config.margin) else {
         return Champion::naive(&history, config);
     };
@@ -144,6 +153,7 @@ pub fn choose(history: &[f64], config: &ChampionConfig, present: Option<&str>) -
         fitted: tried[winner].fitted,
         period,
         widths: tried[winner].errors.widths(),
+        mean_widths: tried[winner].mean_errors.widths(),
         scores: tried.into_iter().map(|t| t.score).collect(),
         non_negative: config.non_negative,
     }
@@ -152,25 +162,18 @@ pub fn choose(history: &[f64], config: &ChampionConfig, present: Option<&str>) -
 /// Index of the model to use: the present one, else naive, unless another one beats it by the margin.
 fn winner(tried: &[Tried], present: Option<&str>, margin: f64) -> Option<usize> {
     let named = |name: &str| tried.iter().position(|t| t.score.model == name);
-    let present = present
-        .and_then(named)
-        .or_else(|| named("naive"))
-        .or((!tried.is_empty()).then_some(0))?;
+    let present =
+        present.and_then(named).or_else(|| named("naive")).or((!tried.is_empty()).then_some(0))?;
     let mae = |i: usize| tried[i].score.mae;
     let best = (0..tried.len()).min_by(|&a, &b| mae(a).total_cmp(&mae(b)).then(a.cmp(&b)))?;
-    Some(
-        if mae(best) < mae(present) * (1.0 - margin.clamp(0.0, 1.0)) {
-            best
-        } else {
-            present
-        },
-    )
+    Some(if mae(best) < mae(present) * (1.0 - margin.clamp(0.0, 1.0)) { best } else { present })
 }
 
 struct Tried {
     fitted: Fitted,
     score: Score,
     errors: Errors,
+    mean_errors: Errors,
 }
 
 struct Backtest<'a> {
@@ -195,23 +198,16 @@ impl<'a> Backtest<'a> {
         let mut origins: Vec<usize> = (0..count).map(|i| n - test + spread(i) as usize).collect();
         origins.sort_unstable();
         origins.dedup();
-        let changes: Vec<f64> = history[..n - test]
-            .windows(2)
-            .map(|w| (w[1] - w[0]).abs())
-            .collect();
+        let changes: Vec<f64> =
+            history[..n - test].windows(2).map(|w| (w[1] - w[0]).abs()).collect();
         let scale = ErrorScale::of(history);
-        Self {
-            history,
-            origins,
-            horizon,
-            scale,
-            mean_change: mean(&changes),
-        }
+        Self { history, origins, horizon, scale, mean_change: mean(&changes) }
     }
 
     fn run(&self, model: &dyn Forecaster, context: FitContext) -> Option<Tried> {
         let fitted = model.fit(&self.history[..self.origins[0]], context).ok()?;
         let mut errors = Errors::new(self.scale, self.horizon);
+        let mut mean_errors = Errors::new(self.scale, 1);
         let mut early = Errors::new(self.scale, self.horizon);
         let (mut sum, mut comparisons) = (0.0, 0_usize);
         let middle = self.origins.len() / 2;
@@ -221,6 +217,7 @@ impl<'a> Backtest<'a> {
             let ahead = self.horizon.min(self.history.len() - origin);
             let points = fitted.points(&self.history[..origin], ahead);
             let came = &self.history[origin..origin + ahead];
+            mean_errors.add(0, mean(&points), mean(came));
             if i == middle {
                 early_widths = early.widths();
             }
@@ -246,42 +243,35 @@ impl<'a> Backtest<'a> {
             coverage: (judged >= 20).then(|| inside as f64 / judged as f64),
             comparisons,
         };
-        mae.is_finite().then_some(Tried {
-            fitted,
-            score,
-            errors,
-        })
+        mae.is_finite().then_some(Tried { fitted, score, errors, mean_errors })
     }
 }
 
 /// Only finite values of a size that arithmetic survives.
 fn sound(history: &[f64]) -> Vec<f64> {
-    history
-        .iter()
-        .filter(|v| v.is_finite())
-        .map(|v| v.clamp(-VALUE_MAX, VALUE_MAX))
-        .collect()
+    history.iter().filter(|v| v.is_finite()).map(|v| v.clamp(-VALUE_MAX, VALUE_MAX)).collect()
 }
 
-/// Without a backtest, for rates of events: as wide as the difference of two counts scatters by chance alone (twice
-/// the mean is its variance), or as the changes seen so far, whichever is more: real arrivals come in bursts.
-fn counted_widths(history: &[f64], events_per_unit: f64) -> Widths {
+/// Without a backtest, for rates of events: as wide as chance alone makes the difference between the mean of the last
+/// few windows and the mean of the next `steps` (each count scatters by its own size), or as the changes seen so far,
+/// whichever is more: real arrivals come in bursts.
+fn counted_widths(history: &[f64], events_per_unit: f64, steps: usize) -> Widths {
     let scale = ErrorScale::of(history);
-    let chance = 2.0 / events_per_unit;
+    let averaged = history.len().clamp(1, RECENT_VALUES) as f64;
+    let spread = 1.0 / averaged + 1.0 / steps as f64;
     let changes = history.windows(2).map(|w| scale.scaled(w[0], w[1]).powi(2));
-    let seen = mean(&changes.collect::<Vec<_>>());
-    Widths::symmetric(scale, NORMAL_95 * chance.max(seen).sqrt())
+    // A change is the difference of two single values: twice the scatter of one.
+    let seen = mean(&changes.collect::<Vec<_>>()) / 2.0;
+    Widths::symmetric(scale, NORMAL_95 * (spread * seen.max(1.0 / events_per_unit)).sqrt())
 }
 
 /// Without a backtest: as wide as everything seen so far, and at least half as wide as the values are large.
 fn guessed_widths(history: &[f64]) -> Widths {
     let (low, high) = range(history);
     let last = history.last().copied().unwrap_or(0.0);
-    let spread = (high - low).max(0.5 * high.abs()).max(1.0);
-    let mut errors = Errors::new(ErrorScale::of(history), 1);
-    errors.add(0, last, last - spread);
-    errors.add(0, last, last + spread);
-    errors.widths()
+    let spread = 1.5 * (high - low).max(0.5 * high.abs()).max(1.0);
+    let scale = ErrorScale::of(history);
+    Widths::symmetric(scale, scale.scaled(last, last + spread))
 }
 
 #[cfg(test)]

@@ -45,9 +45,7 @@ pub fn find_period(history: &[f64], given: &[usize]) -> Option<usize> {
     let around = believed
         .iter()
         .filter(|&&(period, _)| (shortest..=shortest + 2 * near(shortest)).contains(&period));
-    around
-        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
-        .map(|&(period, _)| period)
+    around.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|&(period, _)| period)
 }
 
 /// How far off the length of a season noise may show a peak.
@@ -70,17 +68,14 @@ fn likeness(history: &[f64], period: usize) -> Option<Likeness> {
         return None;
     }
     let recent = &history[history.len() - seasons * period..];
-    let flat: Vec<Vec<f64>> = without_trend(recent)
-        .chunks_exact(period)
-        .map(without_mean)
-        .collect();
+    let flat: Vec<Vec<f64>> =
+        without_trend(recent).chunks_exact(period).map(without_mean).collect();
     let squares: f64 = flat.iter().flatten().map(|v| v * v).sum();
     if squares <= 1e-18 * recent.iter().map(|v| v * v).sum::<f64>() {
         return None;
     }
-    let course: Vec<f64> = (0..period)
-        .map(|slot| flat.iter().map(|season| season[slot]).sum::<f64>())
-        .collect();
+    let course: Vec<f64> =
+        (0..period).map(|slot| flat.iter().map(|season| season[slot]).sum::<f64>()).collect();
     // Σ over pairs of products = (|Σ|² − Σ|·|²) / 2, all pairs at once.
     let pairs = course.iter().map(|v| v * v).sum::<f64>() - squares;
     let n = seasons as f64;
@@ -92,20 +87,13 @@ fn likeness(history: &[f64], period: usize) -> Option<Likeness> {
         .collect();
     let persistence = lag_one(&rest).clamp(0.0, 0.99);
     let free = ((period as f64 - 1.0) * (1.0 - persistence) / (1.0 + persistence)).max(1.0);
-    Some(Likeness {
-        mean,
-        sigmas: mean * (free * n * (n - 1.0) / 2.0).sqrt(),
-    })
+    Some(Likeness { mean, sigmas: mean * (free * n * (n - 1.0) / 2.0).sqrt() })
 }
 
 fn lag_one(values: &[f64]) -> f64 {
     let squares: f64 = values.iter().map(|v| v * v).sum();
     let products: f64 = values.windows(2).map(|w| w[0] * w[1]).sum();
-    if squares > 0.0 {
-        products / squares
-    } else {
-        0.0
-    }
+    if squares > 0.0 { products / squares } else { 0.0 }
 }
 
 fn without_mean(values: &[f64]) -> Vec<f64> {
@@ -116,18 +104,12 @@ fn without_mean(values: &[f64]) -> Vec<f64> {
 fn without_trend(values: &[f64]) -> Vec<f64> {
     let flat = without_mean(values);
     let middle = (values.len() as f64 - 1.0) / 2.0;
-    let (xy, xx) = flat
-        .iter()
-        .enumerate()
-        .fold((0.0, 0.0), |(xy, xx), (i, v)| {
-            let x = i as f64 - middle;
-            (xy + x * v, xx + x * x)
-        });
+    let (xy, xx) = flat.iter().enumerate().fold((0.0, 0.0), |(xy, xx), (i, v)| {
+        let x = i as f64 - middle;
+        (xy + x * v, xx + x * x)
+    });
     let slope = if xx > 0.0 { xy / xx } else { 0.0 };
-    flat.iter()
-        .enumerate()
-        .map(|(i, v)| v - slope * (i as f64 - middle))
-        .collect()
+    flat.iter().enumerate().map(|(i, v)| v - slope * (i as f64 - middle)).collect()
 }
 
 /// Autocorrelation per lag; index 0 is lag 0.
@@ -138,13 +120,7 @@ fn autocorrelation(flat: &[f64]) -> Vec<f64> {
         return Vec::new();
     }
     (0..=lags.min(flat.len().saturating_sub(1)))
-        .map(|lag| {
-            flat.iter()
-                .zip(&flat[lag..])
-                .map(|(a, b)| a * b)
-                .sum::<f64>()
-                / squares
-        })
+        .map(|lag| flat.iter().zip(&flat[lag..]).map(|(a, b)| a * b).sum::<f64>() / squares)
         .collect()
 }
 
@@ -198,10 +174,7 @@ mod tests {
         for (period, n) in [(7.0, 70), (24.0, 240), (60.0, 300), (288.0, 1_024)] {
             for seed in 0..10 {
                 let mut history = wave(n, period, 5.0, seed);
-                history
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(i, v)| *v += i as f64 * 0.02);
+                history.iter_mut().enumerate().for_each(|(i, v)| *v += i as f64 * 0.02);
                 let found = find_period(&history, &[]).unwrap_or(0) as f64;
                 assert!(
                     (found - period).abs() <= 0.03 * period,

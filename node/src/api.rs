@@ -54,7 +54,10 @@ impl NodeApi {
     }
 
     fn members(&self) -> Vec<Member> {
-        let members = self.registry.transport().members().all();
+        let mut members = self.registry.transport().members().all();
+        for own in members.iter_mut().filter(|m| m.node_id == self.config.node_id) {
+            own.load = self.reporter.load();
+        }
         let member = |m: isobar_api::report::MemberInfo| Member {
             node_id: m.node_id.0,
             address: m.address,
@@ -89,8 +92,8 @@ impl Node for NodeApi {
     ) -> Result<Response<ShardMapResponse>, Status> {
         let table = request.into_inner().table;
         if !table.is_empty() && self.catalog.by_name(&table).is_none() {
-            // A table made a moment ago elsewhere: look once before saying no.
-            let _ = self.catalog.refresh().await;
+            // A table made a moment ago elsewhere, or this node has just started: look before saying no.
+            self.catalog.refresh().await?;
         }
         let shards = self.entries(&table)?;
         Ok(Response::new(ShardMapResponse {

@@ -10,7 +10,7 @@ use crate::{
 };
 use isobar_api::{NodeId, ReplicaId, ShardId, limits};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,10 +36,14 @@ impl Caretaker {
         let mut expire = tokio::time::interval(EXPIRE_SESSIONS_EVERY);
         expire.tick().await;
         let mut leaderless = BTreeMap::new();
+        let mut stopped = BTreeSet::new();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = publish.tick() => self.publish(),
+                _ = publish.tick() => {
+                    self.publish();
+                    self.tell_faults(&mut stopped);
+                }
                 _ = look.tick() => self.retire_removed(&mut leaderless).await,
                 _ = expire.tick() => self.expire_sessions().await,
             }
@@ -54,6 +58,17 @@ impl Caretaker {
         }
         let led = entries.into_iter().filter(|e| e.leader == Some(own));
         self.gossip.set_led(led);
+    }
+
+    /// Says once why a replica has stopped.
+    fn tell_faults(&self, told: &mut BTreeSet<(ShardId, ReplicaId)>) {
+        for replica in self.registry.all() {
+            if let Err(error) = replica.check_running()
+                && told.insert((replica.shard_id, replica.replica_id))
+            {
+                tracing::error!(%error, "a replica has stopped; others go on");
+            }
+        }
     }
 
     /// A replica that hears of no leader, while gossip knows a newer membership without it, asks that leader.

@@ -65,11 +65,7 @@ impl DataDir {
             }
             None => found(path, node_id)?,
         };
-        Ok(Self {
-            path: path.to_owned(),
-            identity: Mutex::new(identity),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), identity: Mutex::new(identity), _lock: lock })
     }
 
     /// Where it is.
@@ -100,10 +96,7 @@ impl DataDir {
     /// Remembers the cluster, durably. A node never changes its cluster.
     pub fn set_cluster_id(&self, cluster_id: &str) -> Result<(), ApiError> {
         if cluster_id.is_empty() {
-            return Err(ApiError::new(
-                ErrorCode::InvalidArgument,
-                "a cluster id is never empty",
-            ));
+            return Err(ApiError::new(ErrorCode::InvalidArgument, "a cluster id is never empty"));
         }
         let mut identity = self.identity();
         if identity.cluster_id == cluster_id {
@@ -114,10 +107,7 @@ impl DataDir {
             let what = format!("{path} belongs to cluster `{owner}`, not to `{cluster_id}`");
             return Err(ApiError::new(ErrorCode::ForeignDirectory, what));
         }
-        let next = Identity {
-            cluster_id: cluster_id.into(),
-            ..identity.clone()
-        };
+        let next = Identity { cluster_id: cluster_id.into(), ..identity.clone() };
         write(&self.path, &next)?;
         *identity = next;
         Ok(())
@@ -134,11 +124,7 @@ fn file_error(path: &Path, what: &str, why: &io::Error) -> ApiError {
 
 /// The operating system drops the lock with the process, however that ends.
 fn lock(file: &Path, dir: &Path) -> Result<File, ApiError> {
-    let open = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(file);
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(file);
     let open = open.map_err(|why| file_error(file, "cannot be opened", &why))?;
     match open.try_lock() {
         Ok(()) => Ok(open),
@@ -157,10 +143,7 @@ fn read(file: &Path) -> Result<Option<Identity>, ApiError> {
         Err(why) => return Err(file_error(file, "cannot be read", &why)),
     };
     let damaged = |why: String| {
-        ApiError::new(
-            ErrorCode::Corruption,
-            format!("{} is damaged: {why}", file.display()),
-        )
+        ApiError::new(ErrorCode::Corruption, format!("{} is damaged: {why}", file.display()))
     };
     if size_bytes > IDENTITY_BYTES_MAX {
         return Err(damaged(format!("{size_bytes} bytes")));
@@ -172,9 +155,7 @@ fn read(file: &Path) -> Result<Option<Identity>, ApiError> {
         let what = format!("{} has format {format}; this is {FORMAT}", file.display());
         return Err(ApiError::new(ErrorCode::NewerFormat, what));
     }
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|why| damaged(why.to_string()))
+    serde_json::from_slice(&bytes).map(Some).map_err(|why| damaged(why.to_string()))
 }
 
 /// Takes a new directory. One that holds data but no identity has lost it: whose data it is, nobody knows.
@@ -183,17 +164,10 @@ fn found(path: &Path, node_id: NodeId) -> Result<Identity, ApiError> {
         let what = format!("{} holds data but no {IDENTITY_FILE}", path.display());
         return Err(ApiError::new(ErrorCode::Corruption, what));
     }
-    let identity = Identity {
-        format: FORMAT,
-        cluster_id: String::new(),
-        node_id,
-    };
+    let identity = Identity { format: FORMAT, cluster_id: String::new(), node_id };
     write(path, &identity)?;
     // The name of a new directory is durable only once its parent is.
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         sync_dir(parent)?;
     }
     Ok(identity)
@@ -232,10 +206,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("a/b");
         let dir = DataDir::open(&path, NodeId(7)).unwrap();
-        assert_eq!(
-            (dir.node_id(), dir.cluster_id()),
-            (NodeId(7), String::new())
-        );
+        assert_eq!((dir.node_id(), dir.cluster_id()), (NodeId(7), String::new()));
         assert_eq!(dir.log_dir(), path.join("log"));
         assert_eq!(dir.state_dir(), path.join("state"));
         dir.set_cluster_id("c-1").unwrap();
@@ -250,10 +221,7 @@ mod tests {
     fn a_second_opener_is_refused_until_the_first_is_gone() {
         let temp = tempfile::tempdir().unwrap();
         let first = DataDir::open(temp.path(), NodeId(1)).unwrap();
-        assert_eq!(
-            code(DataDir::open(temp.path(), NodeId(1))),
-            ErrorCode::DirectoryLocked
-        );
+        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::DirectoryLocked);
         drop(first);
         DataDir::open(temp.path(), NodeId(1)).unwrap();
     }
@@ -266,19 +234,10 @@ mod tests {
         dir.set_cluster_id("ours").unwrap();
         let error = dir.set_cluster_id("theirs").unwrap_err();
         assert_eq!(error.code, ErrorCode::ForeignDirectory);
-        assert_eq!(
-            dir.set_cluster_id("").unwrap_err().code,
-            ErrorCode::InvalidArgument
-        );
+        assert_eq!(dir.set_cluster_id("").unwrap_err().code, ErrorCode::InvalidArgument);
         drop(dir);
-        assert_eq!(
-            code(DataDir::open(temp.path(), NodeId(2))),
-            ErrorCode::ForeignDirectory
-        );
-        assert_eq!(
-            DataDir::open(temp.path(), NodeId(1)).unwrap().cluster_id(),
-            "ours"
-        );
+        assert_eq!(code(DataDir::open(temp.path(), NodeId(2))), ErrorCode::ForeignDirectory);
+        assert_eq!(DataDir::open(temp.path(), NodeId(1)).unwrap().cluster_id(), "ours");
     }
 
     #[test]
@@ -286,20 +245,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join(IDENTITY_FILE);
         fs::write(&file, r#"{"format":2,"node_id":1,"novelty":[]}"#).unwrap();
-        assert_eq!(
-            code(DataDir::open(temp.path(), NodeId(1))),
-            ErrorCode::NewerFormat
-        );
+        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::NewerFormat);
         let long = " ".repeat(IDENTITY_BYTES_MAX as usize + 1);
-        for bad in [
-            "",
-            "{",
-            "{}",
-            r#"{"format":1}"#,
-            r#"{"format":-1}"#,
-            "\u{0}",
-            &long,
-        ] {
+        for bad in ["", "{", "{}", r#"{"format":1}"#, r#"{"format":-1}"#, "\u{0}", &long] {
             fs::write(&file, bad).unwrap();
             assert_eq!(
                 code(DataDir::open(temp.path(), NodeId(1))),
@@ -313,10 +261,7 @@ mod tests {
     fn data_without_an_identity_is_not_taken_over() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("state")).unwrap();
-        assert_eq!(
-            code(DataDir::open(temp.path(), NodeId(1))),
-            ErrorCode::Corruption
-        );
+        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::Corruption);
     }
 
     #[test]
@@ -332,10 +277,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("file");
         fs::write(&file, "x").unwrap();
-        assert_eq!(
-            code(DataDir::open(&file.join("dir"), NodeId(1))),
-            ErrorCode::File
-        );
+        assert_eq!(code(DataDir::open(&file.join("dir"), NodeId(1))), ErrorCode::File);
         assert_eq!(code(DataDir::open(&file, NodeId(1))), ErrorCode::File);
         fs::create_dir(temp.path().join(IDENTITY_FILE)).unwrap();
         assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::File);

@@ -23,6 +23,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+/// A read that waits longer for its freshness is worth a line in the log.
+const SLOW: Duration = Duration::from_millis(250);
+
 /// Serves rows. Cheap to clone.
 #[derive(Clone)]
 pub struct KvService {
@@ -86,7 +89,8 @@ impl KvService {
             0 => Duration::from_secs(10),
             ms => Duration::from_millis(ms.min(limits::DEADLINE_MS_MAX)),
         };
-        let items = request.items.into_iter().map(|item| self.item(item, region.as_ref(), deadline));
+        let items =
+            request.items.into_iter().map(|item| self.item(item, region.as_ref(), deadline));
         let results = join_all(items).await;
         let results = results
             .into_iter()
@@ -147,7 +151,8 @@ impl KvService {
         for key in &op.keys {
             check_key(key)?;
         }
-        replica.read_barrier(freshness(op.read)?).await?;
+        let freshness = freshness(op.read)?;
+        self.fresh(replica, freshness, began).await?;
         let descriptor = routed(replica, shape)?;
         let mut rows = Vec::with_capacity(op.keys.len());
         for key in op.keys {
@@ -163,7 +168,27 @@ impl KvService {
         for row in &rows[1..] {
             replica.meter.note_key(&row.key);
         }
-        Ok(kv_result::Result::Get(GetResult { rows }))
+        let detour = freshness == ReadFreshness::Linearizable && !replica.is_leader();
+        let shard = if detour { replica.entry().as_ref().map(Into::into) } else { None };
+        Ok(kv_result::Result::Get(GetResult { rows, shard }))
+    }
+
+    /// Waits for the freshness of a read; a long wait is logged with who led meanwhile.
+    async fn fresh(
+        &self,
+        replica: &Arc<Replica>,
+        freshness: ReadFreshness,
+        began: Instant,
+    ) -> Result<(), ApiError> {
+        let led = replica.is_leader();
+        let barrier = replica.read_barrier(freshness).await;
+        if began.elapsed() > SLOW {
+            let waited_ms = elapsed_micros(began) / 1_000;
+            let (shard, leads) = (replica.shard_id, replica.is_leader());
+            let error = barrier.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            tracing::info!(%shard, waited_ms, led, leads, error, "a read waited long for its freshness");
+        }
+        barrier
     }
 
     async fn scan(
@@ -189,15 +214,15 @@ impl KvService {
         let wanted = isobar_api::KeyRange { start: start.clone(), end };
         let (from, to) = keys::rows(descriptor.table_id, &wanted);
         let limit = op.limit.clamp(1, limits::SCAN_ROWS_MAX) as usize;
-        let scan = Scan::range(from, Some(to)).limit_rows(limit).limit_bytes(limits::SCAN_BYTES_MAX);
+        let scan =
+            Scan::range(from, Some(to)).limit_rows(limit).limit_bytes(limits::SCAN_BYTES_MAX);
         let page = replica.engine.scan(Space::Data, &scan).map_err(|e| replica.engine_error(e))?;
         let mut rows = Vec::with_capacity(page.rows.len());
         for (key, stored) in &page.rows {
             rows.push(wire_row(keys::user_key(key).to_vec(), replica.row(stored)?));
         }
-        let resume_key = rows.last().filter(|_| page.more).map(|row| {
-            [row.key.as_ref(), &[0]].concat().into()
-        });
+        let resume_key =
+            rows.last().filter(|_| page.more).map(|row| [row.key.as_ref(), &[0]].concat().into());
         replica.meter.record_scan(&start, region, elapsed_micros(began));
         Ok(kv_result::Result::Scan(ScanResult { rows, resume_key }))
     }
@@ -233,7 +258,8 @@ impl KvService {
             }
             WriteOutcome::OutsideRange => Err(stale(replica, "a key is outside the shard now")),
             WriteOutcome::SequenceExpired => {
-                Err(replica.error(ErrorCode::SequenceExpired, "the sequence was acknowledged before"))
+                Err(replica
+                    .error(ErrorCode::SequenceExpired, "the sequence was acknowledged before"))
             }
         }
     }
@@ -288,7 +314,9 @@ async fn propose_write(
     replica.await_ack(ack, log_id).await?;
     match result {
         CommandResult::Write(outcome) => Ok(outcome),
-        other => Err(replica.error(ErrorCode::Internal, format!("a write was answered by {other}"))),
+        other => {
+            Err(replica.error(ErrorCode::Internal, format!("a write was answered by {other}")))
+        }
     }
 }
 
@@ -340,7 +368,11 @@ fn routed(replica: &Replica, shape: u64) -> Result<Arc<ShardDescriptor>, ApiErro
 }
 
 fn inside(replica: &Replica, descriptor: &ShardDescriptor, key: &[u8]) -> Result<(), ApiError> {
-    if descriptor.range.contains(key) { Ok(()) } else { Err(stale(replica, "a key is outside the shard")) }
+    if descriptor.range.contains(key) {
+        Ok(())
+    } else {
+        Err(stale(replica, "a key is outside the shard"))
+    }
 }
 
 fn stale(replica: &Replica, why: &str) -> ApiError {
@@ -351,7 +383,9 @@ fn freshness(read: Option<ReadOptions>) -> Result<ReadFreshness, ApiError> {
     let read = read.unwrap_or_default();
     match ReadLevel::try_from(read.level) {
         Ok(ReadLevel::Unspecified | ReadLevel::Linearizable) => Ok(ReadFreshness::Linearizable),
-        Ok(ReadLevel::Bounded) => Ok(ReadFreshness::Bounded(Duration::from_millis(read.staleness_ms))),
+        Ok(ReadLevel::Bounded) => {
+            Ok(ReadFreshness::Bounded(Duration::from_millis(read.staleness_ms)))
+        }
         Ok(ReadLevel::Local) => Ok(ReadFreshness::Local),
         Err(_) => Err(invalid(format!("read level {} is unknown", read.level))),
     }

@@ -17,6 +17,7 @@ pub mod replica;
 pub mod report;
 pub mod service;
 pub mod shard;
+mod strangers;
 pub mod transport;
 
 pub use config::NodeConfig;

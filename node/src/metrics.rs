@@ -36,7 +36,11 @@ impl NodeMetrics {
             rss: metrics.gauge("process_resident", Bytes, "resident memory")?,
             disk_free: metrics.gauge("disk_free", Bytes, "free space on the data disk")?,
             syncs: metrics.counter("log_syncs", None, "durable flushes of the shared log")?,
-            sync_p99: metrics.gauge("log_sync_p99", Seconds, "99th percentile of a durable flush")?,
+            sync_p99: metrics.gauge(
+                "log_sync_p99",
+                Seconds,
+                "99th percentile of a durable flush",
+            )?,
         })
     }
 }

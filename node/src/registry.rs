@@ -9,7 +9,7 @@ use crate::{
         types::{Raft, TypeConfig, decode},
     },
     engine::{Engine, EngineError, Scan, Space, WriteBatch},
-    replica::{Replica, error_chain},
+    replica::{Replica, error_chain, fault_code},
     shard::{LocalReplica, Seed, ShardEvent, ShardStateMachine, keys},
     transport::Transport,
 };
@@ -65,6 +65,10 @@ impl Registry {
         timing: RaftTiming,
         data_dir: PathBuf,
     ) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one event per applied split; apply must not wait for the registry"
+        )]
         let (events, mut receiver) = mpsc::unbounded_channel();
         let inner = Inner {
             node,
@@ -123,7 +127,13 @@ impl Registry {
 
     /// All replicas in service, in shard id order.
     pub fn all(&self) -> Vec<Arc<Replica>> {
-        self.inner.replicas.read().expect("no holder of this lock panics").values().cloned().collect()
+        self.inner
+            .replicas
+            .read()
+            .expect("no holder of this lock panics")
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Replicas that could not be opened.
@@ -154,6 +164,7 @@ impl Registry {
     /// Names the cluster, once it is known.
     pub fn set_cluster_id(&self, cluster_id: &str) {
         let _ = self.inner.cluster_id.set(cluster_id.to_owned());
+        self.inner.transport.set_cluster_id(self.cluster_id());
     }
 
     /// The cluster; empty while it is not known.
@@ -242,7 +253,8 @@ impl Registry {
             state.write(batch)?;
             state.sync()
         });
-        let written = written.await.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
+        let written =
+            written.await.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
         Ok(written?)
     }
 
@@ -289,14 +301,19 @@ impl Registry {
         let raft = raft.map_err(|fatal| match inner.log.fault_of(shard.0) {
             Some(fault) => fault.into(),
             None => {
-                ApiError::new(ErrorCode::StorageFailed, format!("{shard}: {}", error_chain(&fatal)))
+                let why = error_chain(&fatal);
+                ApiError::new(fault_code(&why), format!("{shard}: {why}"))
             }
         })?;
         let reserved = local.range();
         let ids = (shard, replica);
         let engine = inner.state.clone();
         let opened = Replica::new(ids, reserved, raft, state, engine, inner.transport.clone());
-        inner.replicas.write().expect("no holder of this lock panics").insert(shard, Arc::new(opened));
+        inner
+            .replicas
+            .write()
+            .expect("no holder of this lock panics")
+            .insert(shard, Arc::new(opened));
         Ok(())
     }
 
@@ -309,7 +326,8 @@ impl Registry {
             tokio::spawn(async move {
                 if let Some(ours) = registry.get(shard)
                     && ours.is_leader()
-                    && let Err(error) = registry.ensure_remote(&ours, node, ReplicaId(replica)).await
+                    && let Err(error) =
+                        registry.ensure_remote(&ours, node, ReplicaId(replica)).await
                 {
                     tracing::debug!(%shard, %node, %error, "the node does not take its replica yet");
                 }
@@ -372,7 +390,8 @@ impl Registry {
         let transport = self.transport();
         let request = ReadIndexRequest { shard_id: shard.0, from_replica: replica.0 };
         let mut peer = transport.peer(leader)?;
-        let answer = transport.delayed(leader, Duration::from_secs(2), peer.read_index(request)).await;
+        let answer =
+            transport.delayed(leader, Duration::from_secs(2), peer.read_index(request)).await;
         match answer {
             Err(error) if error.code == ErrorCode::Refused => self.retire(shard, replica).await,
             Err(error) => Err(error),

@@ -127,8 +127,22 @@ impl Replica {
         ApiError::new(code, message).with_shards(self.entry().into_iter().collect())
     }
 
+    /// Why the group has stopped, if it has, as users see it. openraft says it in words only, and a line into the log
+    /// for every further call, so callers look here first.
+    pub fn check_running(&self) -> Result<(), ApiError> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.as_ref().map(|_| ()).map_err(|fatal| self.stopped(fatal))
+    }
+
+    fn stopped(&self, fatal: &dyn std::error::Error) -> ApiError {
+        let why = error_chain(fatal);
+        self.error(fault_code(&why), why)
+    }
+
     /// Puts a command through the log and waits until it is committed and applied here.
     pub async fn propose(&self, command: Command) -> Result<(LogId, CommandResult), ApiError> {
+        self.check_running()?;
         match self.raft.client_write(command).await {
             Ok(response) => Ok((response.log_id, response.data)),
             Err(error) => Err(self.write_error(&error)),
@@ -148,7 +162,10 @@ impl Replica {
                     AckLevel::Count(n) => usize::from(n),
                 };
                 let Some(replication) = &metrics.replication else {
-                    return Err(self.error(ErrorCode::Unavailable, "leadership moved before every voter had it"));
+                    return Err(self.error(
+                        ErrorCode::Unavailable,
+                        "leadership moved before every voter had it",
+                    ));
                 };
                 let holds = |id: &&u64| {
                     **id == self.replica_id.0
@@ -167,12 +184,13 @@ impl Replica {
     /// Puts a command into the log and waits only until it is durable on this node.
     pub async fn propose_leader_only(&self, command: Command) -> Result<(), ApiError> {
         use openraft::impls::ProgressResponder;
+        self.check_running()?;
         let (responder, mut answer) = ProgressResponder::complete_only();
         let sent = self.raft.client_write_ff(command, Some(responder)).await;
-        sent.map_err(|fatal| self.error(ErrorCode::StorageFailed, error_chain(&fatal)))?;
+        sent.map_err(|fatal| self.stopped(&fatal))?;
         // Queued behind the write: the last entry it sees is the write's or a later one.
         let last = self.raft.with_raft_state(|state| state.log_ids.last().copied()).await;
-        let last = last.map_err(|fatal| self.error(ErrorCode::StorageFailed, error_chain(&fatal)))?;
+        let last = last.map_err(|fatal| self.stopped(&fatal))?;
         let mut flushed = self.raft.watch_log_progress();
         tokio::select! {
             answer = &mut answer => match answer {
@@ -190,7 +208,9 @@ impl Replica {
     pub async fn read_barrier(self: &Arc<Self>, freshness: ReadFreshness) -> Result<(), ApiError> {
         match freshness {
             ReadFreshness::Local => Ok(()),
-            ReadFreshness::Linearizable if self.is_leader() => self.leader_barrier().await.map(|_| ()),
+            ReadFreshness::Linearizable if self.is_leader() => {
+                self.leader_barrier().await.map(|_| ())
+            }
             ReadFreshness::Linearizable => self.follower_barrier().await,
             ReadFreshness::Bounded(bound) => self.bounded_barrier(bound).await,
         }
@@ -213,7 +233,7 @@ impl Replica {
             RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => {
                 self.error(ErrorCode::Unavailable, "no quorum confirms the leader")
             }
-            RaftError::Fatal(fatal) => self.error(ErrorCode::StorageFailed, error_chain(&fatal)),
+            RaftError::Fatal(fatal) => self.stopped(&fatal),
         })
     }
 
@@ -223,7 +243,8 @@ impl Replica {
         let Some(leader) = self.leader_node() else {
             return Err(self.error(ErrorCode::Unavailable, "no leader is known"));
         };
-        let request = ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
+        let request =
+            ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
         let mut peer = self.transport.peer(leader)?;
         let timeout = Duration::from_secs(2);
         let answer = self.transport.delayed(leader, timeout, peer.read_index(request)).await?;
@@ -293,7 +314,7 @@ impl Replica {
     ) -> ApiError {
         match error {
             RaftError::APIError(error) => self.client_write_error(error),
-            RaftError::Fatal(fatal) => self.error(ErrorCode::StorageFailed, error_chain(fatal)),
+            RaftError::Fatal(fatal) => self.stopped(fatal),
         }
     }
 
@@ -307,6 +328,18 @@ impl Replica {
             }
             other => self.error(ErrorCode::Unavailable, other.to_string()),
         }
+    }
+}
+
+/// The code of what stopped a group. Openraft passes on only the text of our own errors.
+pub(crate) fn fault_code(why: &str) -> ErrorCode {
+    let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if has(&["No space left", "StorageFull", "no space left", "quota exceeded"]) {
+        ErrorCode::DiskFull
+    } else if has(&["orrupt", "checksum mismatch"]) {
+        ErrorCode::Corruption
+    } else {
+        ErrorCode::StorageFailed
     }
 }
 

@@ -19,12 +19,16 @@ use crate::{
     members::Members,
     registry::Registry,
     report::Reporter,
-    transport::{Transport, server::PeerServer},
+    strangers::met_only_strangers,
+    transport::{Transport, refuse_strangers, server::PeerServer},
 };
 use axum::serve::ListenerExt;
 use isobar_api::{
     ApiError, ErrorCode, limits,
-    proto::{FILE_DESCRIPTOR_SET, kv_server::KvServer, node_server::NodeServer, peer_server::PeerServer as PeerRpc},
+    proto::{
+        FILE_DESCRIPTOR_SET, kv_server::KvServer, node_server::NodeServer,
+        peer_server::PeerServer as PeerRpc,
+    },
     report::{MemberInfo, NodeLoad},
 };
 use isobar_telemetry::{
@@ -34,6 +38,7 @@ use isobar_telemetry::{
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 
 /// A running node.
 pub struct NodeService {
@@ -42,6 +47,8 @@ pub struct NodeService {
     parts: Parts,
     readiness: Readiness,
     metrics: Metrics,
+    /// The cluster that the data directory was of at the start; empty: none.
+    own_cluster: String,
 }
 
 /// What the node consists of. Cheap to clone.
@@ -68,11 +75,13 @@ impl NodeService {
         let started_unix_ms = now_unix_ms();
         let directory = Arc::new(DataDir::open(&config.data_dir, config.node_id)?);
         let (log_engine, state_engine) = open_engines(&config, &directory).await?;
-        let log = SharedLog::open(log_engine, Some(state_engine.clone()), FlusherConfig::default())?;
+        let log =
+            SharedLog::open(log_engine, Some(state_engine.clone()), FlusherConfig::default())?;
         let members = Members::new(own_member(&config), config.wan.clone());
         let hints = ShardHints::default();
-        let gossip_config =
+        let mut gossip_config =
             GossipConfig::new(config.listen, config.seeds.clone(), config.cluster_name.clone());
+        gossip_config.cluster_id = directory.cluster_id();
         let gossip =
             Gossip::start(gossip_config, members.clone(), hints.clone(), started_unix_ms).await?;
         let transport = Transport::new(members.clone());
@@ -84,6 +93,7 @@ impl NodeService {
             config.raft.clone(),
             config.data_dir.clone(),
         );
+        let own_cluster = directory.cluster_id();
         let admission = ClusterAdmission::new(directory, registry.clone());
         gossip.set_cluster_id(registry.cluster_id());
         registry.open_all().await?;
@@ -91,12 +101,8 @@ impl NodeService {
         let meta = MetaClient::new(kv.clone(), transport, hints.clone());
         let catalog = Catalog::new(meta, registry.clone());
         let terms = Arc::new(Terms::open(state_engine)?);
-        let directives = Directives::new(
-            registry.clone(),
-            catalog.clone(),
-            terms,
-            config.disk_reserve_bytes,
-        );
+        let directives =
+            Directives::new(registry.clone(), catalog.clone(), terms, config.disk_reserve_bytes);
         let reporter = Reporter::new(
             registry.clone(),
             catalog.clone(),
@@ -110,7 +116,7 @@ impl NodeService {
         let readiness = Readiness::new(&["cluster", "meta shard"]);
         let parts =
             Parts { registry, gossip, hints, kv, catalog, admission, directives, reporter, log };
-        Ok(Self { config, listener, parts, readiness, metrics })
+        Ok(Self { config, listener, parts, readiness, metrics, own_cluster })
     }
 
     /// Serves until told to stop.
@@ -147,21 +153,24 @@ impl NodeService {
             region = %self.config.region, "node serves"
         );
         let router = self.router()?;
+        let own_cluster = self.own_cluster.clone();
         let listener = self.listener.tap_io(|stream| {
             // Small answers must not wait for Nagle's algorithm; a socket that refuses still works.
             let _ = stream.set_nodelay(true);
         });
         let asked = shutdown.clone();
         let served = tokio::select! {
-            served = async { axum::serve(listener, router).await } => served,
+            served = async { axum::serve(listener, router).await } => served
+                .map_err(|why| ApiError::new(ErrorCode::StorageFailed, format!("serving: {why}"))),
             () = asked.cancelled() => Ok(()),
+            error = met_only_strangers(&parts.gossip, &own_cluster, &self.config.data_dir) => Err(error),
         };
         stopping.cancel();
         while tasks.join_next().await.is_some() {}
         parts.registry.shutdown().await;
         parts.gossip.shutdown().await;
         tracing::info!("node stopped");
-        served.map_err(|why| ApiError::new(ErrorCode::StorageFailed, format!("serving: {why}")))
+        served
     }
 
     fn router(&self) -> Result<axum::Router, ApiError> {
@@ -189,9 +198,18 @@ impl NodeService {
         let (_, health) = tonic_health::server::health_reporter();
         let mut routes = tonic::service::Routes::builder();
         routes
-            .add_service(KvServer::new(node.clone()).max_decoding_message_size(max).max_encoding_message_size(max))
-            .add_service(NodeServer::new(node).max_decoding_message_size(max).max_encoding_message_size(max))
-            .add_service(PeerRpc::new(peer).max_decoding_message_size(max).max_encoding_message_size(max))
+            .add_service(
+                KvServer::new(node.clone())
+                    .max_decoding_message_size(max)
+                    .max_encoding_message_size(max),
+            )
+            .add_service(
+                NodeServer::new(node).max_decoding_message_size(max).max_encoding_message_size(max),
+            )
+            .add_service(InterceptedService::new(
+                PeerRpc::new(peer).max_decoding_message_size(max).max_encoding_message_size(max),
+                refuse_strangers(parts.registry.clone()),
+            ))
             .add_service(health)
             .add_service(reflection);
         let readiness = self.readiness.clone();
@@ -222,7 +240,8 @@ async fn open_engines(config: &NodeConfig, directory: &DataDir) -> Result<Engine
     let (log_dir, state_dir) = (directory.log_dir(), directory.state_dir());
     let opened = tokio::task::spawn_blocking(move || {
         let cache = BlockCache::new(limits.block_cache_bytes);
-        let rocks = RocksConfig { write_buffer_bytes: limits.write_buffer_bytes, ..RocksConfig::default() };
+        let rocks =
+            RocksConfig { write_buffer_bytes: limits.write_buffer_bytes, ..RocksConfig::default() };
         let open = |dir: &Path| -> Result<Arc<dyn Engine>, EngineError> {
             Ok(Arc::new(RocksEngine::open(dir, &rocks, &cache)?))
         };

@@ -23,7 +23,11 @@ async fn rows_survive_a_split_a_move_and_the_loss_of_a_leader() {
     let split = split.expect("the split is done");
     let child = split.new_shard.expect("a split makes a shard");
     let again = cluster.step(parent, 1, 0, Step::Split { at_key: "k030".into() }).await;
-    assert_eq!(again.expect("a repeat is answered").new_shard, Some(child), "from the stored result");
+    assert_eq!(
+        again.expect("a repeat is answered").new_shard,
+        Some(child),
+        "from the stored result"
+    );
     cluster.check_rows("orders", 60).await;
 
     let entry = cluster.led_entry(child).await;
@@ -110,10 +114,14 @@ async fn guards_refuse_what_would_hurt() {
     assert!(matches!(refusal.0, Refusal::EpochMoved { .. }), "{refusal:?}");
 
     cluster.term = Term(5);
-    cluster.step(&entry, 10, 0, Step::AddLearner { node: outside }).await.expect("term 5 is accepted");
+    cluster
+        .step(&entry, 10, 0, Step::AddLearner { node: outside })
+        .await
+        .expect("term 5 is accepted");
     cluster.term = Term(4);
     let entry = cluster.led_entry(entry.shard_id).await;
-    let refusal = cluster.step(&entry, 11, 0, Step::Promote { node: outside }).await.expect_err("fenced");
+    let refusal =
+        cluster.step(&entry, 11, 0, Step::Promote { node: outside }).await.expect_err("fenced");
     assert_eq!(refusal, Refusal::StaleTerm { sent: Term(4), seen: Term(5) });
     assert_eq!(DirectiveId(11).to_string(), "d11");
 }

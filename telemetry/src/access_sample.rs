@@ -21,12 +21,7 @@ impl AccessSample {
     /// A reservoir of up to `capacity` keys (32 to 4096).
     pub fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.clamp(KEYS_MIN, 4_096);
-        Self {
-            keys: Vec::new(),
-            capacity,
-            seen: 0.0,
-            rng: Seeded::new(seed),
-        }
+        Self { keys: Vec::new(), capacity, seen: 0.0, rng: Seeded::new(seed) }
     }
 
     /// Offers a key that stands for `weight` requests.
@@ -56,9 +51,7 @@ impl AccessSample {
         }
         let mut sorted: Vec<&[u8]> = self.keys.iter().map(Vec::as_slice).collect();
         sorted.sort_unstable();
-        (1..8)
-            .map(|i| isobar_api::table::key_to_text(sorted[i * sorted.len() / 8]))
-            .collect()
+        (1..8).map(|i| isobar_api::table::key_to_text(sorted[i * sorted.len() / 8])).collect()
     }
 }
 
@@ -67,11 +60,7 @@ mod tests {
     use super::*;
 
     fn cuts(sample: &AccessSample) -> Vec<u64> {
-        sample
-            .octiles()
-            .iter()
-            .map(|k| k.parse().unwrap())
-            .collect()
+        sample.octiles().iter().map(|k| k.parse().unwrap()).collect()
     }
 
     #[test]
@@ -98,11 +87,7 @@ mod tests {
                 sample.offer(format!("{:06}", 500_000 + round * 500 + i).as_bytes(), 1);
             }
         }
-        let left = sample
-            .keys
-            .iter()
-            .filter(|k| k.as_slice() < b"500000".as_slice())
-            .count();
+        let left = sample.keys.iter().filter(|k| k.as_slice() < b"500000".as_slice()).count();
         assert!(left <= 2, "{left} keys of a time long gone");
     }
 
@@ -110,11 +95,7 @@ mod tests {
     fn without_fading_every_time_weighs_the_same() {
         let mut sample = AccessSample::new(1_024, 3);
         (0..40_000).for_each(|i| sample.offer(format!("{i:06}").as_bytes(), 1));
-        assert!(
-            (cuts(&sample)[3] as i64 - 20_000).abs() < 3_000,
-            "{:?}",
-            cuts(&sample)
-        );
+        assert!((cuts(&sample)[3] as i64 - 20_000).abs() < 3_000, "{:?}", cuts(&sample));
     }
 
     #[test]

@@ -24,10 +24,7 @@ pub enum Arrival {
 impl ArrivalCounter {
     /// A counter that tells up to `regions_max` regions apart; the rest counts as "did not say".
     pub fn new(regions_max: usize) -> Self {
-        Self {
-            regions: Vec::new(),
-            regions_max: regions_max.max(1),
-        }
+        Self { regions: Vec::new(), regions_max: regions_max.max(1) }
     }
 
     /// Counts `n` arrivals.
@@ -92,11 +89,7 @@ mod tests {
             writes,
             scans,
         };
-        let expected = [
-            of(None, 5, 0, 0),
-            of(Some(&eu), 0, 0, 2),
-            of(Some(&us), 3, 1, 0),
-        ];
+        let expected = [of(None, 5, 0, 0), of(Some(&eu), 0, 0, 2), of(Some(&us), 3, 1, 0)];
         assert_eq!(counter.take(), expected);
         assert_eq!(counter.take(), []);
     }
@@ -105,11 +98,7 @@ mod tests {
     fn made_up_regions_do_not_grow_the_table_and_are_still_counted() {
         let mut counter = ArrivalCounter::new(4);
         for i in 0..1_000 {
-            counter.add(
-                Arrival::Read,
-                Some(&Region::new(format!("r{i}")).unwrap()),
-                1,
-            );
+            counter.add(Arrival::Read, Some(&Region::new(format!("r{i}")).unwrap()), 1);
         }
         let taken = counter.take();
         assert_eq!(taken.len(), 5);

@@ -55,25 +55,18 @@ impl FeatureRow {
 
 /// Identifies names, units and order; a model made for another schema must refuse the row.
 pub fn schema_hash() -> u64 {
-    let text = FEATURES
-        .iter()
-        .flat_map(|f| [f.name, "\u{1f}", f.unit, "\u{1e}"]);
-    text.flat_map(str::bytes)
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    let text = FEATURES.iter().flat_map(|f| [f.name, "\u{1f}", f.unit, "\u{1e}"]);
+    text.flat_map(str::bytes).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The row at the end of `windows` (oldest first, rates per second).
 ///
 /// `at_unix_s` is the end of the newest window; `period` the season in windows, where one is known.
 pub fn feature_row(windows: &[Option<f64>], at_unix_s: u64, period: Option<usize>) -> FeatureRow {
-    let lag = |n: usize| {
-        windows
-            .len()
-            .checked_sub(n)
-            .and_then(|i| windows.get(i).copied().flatten())
-    };
+    let lag =
+        |n: usize| windows.len().checked_sub(n).and_then(|i| windows.get(i).copied().flatten());
     let last_60 = Recent::of(windows, 60);
     let day = (at_unix_s % 86_400) as f64 / 86_400.0 * std::f64::consts::TAU;
     // 1970-01-01 was a Thursday: shifted so that a week begins on Monday.
@@ -91,29 +84,20 @@ pub fn feature_row(windows: &[Option<f64>], at_unix_s: u64, period: Option<usize
         last_60.deviation(),
         Recent::of(windows, 15).slope(),
         Some(last_60.known().count() as f64 / last_60.0.len().max(1) as f64),
-        period
-            .filter(|&p| p > 0)
-            .map(|p| (windows.len() % p) as f64 / p as f64),
+        period.filter(|&p| p > 0).map(|p| (windows.len() % p) as f64 / p as f64),
         Some(day.sin()),
         Some(day.cos()),
         Some(week),
     ];
-    FeatureRow {
-        schema: schema_hash(),
-        at_unix_s,
-        values,
-    }
+    FeatureRow { schema: schema_hash(), at_unix_s, values }
 }
 
 /// Fills gaps by straight lines between neighbours and by the nearest value at the ends.
 ///
 /// `None` where nothing is known or more than `gap_share_max` of the windows are gaps: then it would be invention.
 pub fn filled(windows: &[Option<f64>], gap_share_max: f64) -> Option<Vec<f64>> {
-    let known: Vec<(usize, f64)> = windows
-        .iter()
-        .enumerate()
-        .filter_map(|(i, v)| v.map(|v| (i, v)))
-        .collect();
+    let known: Vec<(usize, f64)> =
+        windows.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))).collect();
     let (&(first, first_value), &(last, last_value)) = (known.first()?, known.last()?);
     let gaps = windows.len() - known.len();
     if gaps as f64 > gap_share_max * windows.len() as f64 {
@@ -155,12 +139,8 @@ impl<'a> Recent<'a> {
 
     /// Least-squares slope per window.
     fn slope(&self) -> Option<f64> {
-        let points: Vec<(f64, f64)> = self
-            .0
-            .iter()
-            .enumerate()
-            .filter_map(|(i, v)| v.map(|v| (i as f64, v)))
-            .collect();
+        let points: Vec<(f64, f64)> =
+            self.0.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i as f64, v))).collect();
         let n = points.len() as f64;
         let mean_x = points.iter().map(|p| p.0).sum::<f64>() / n;
         let mean_y = points.iter().map(|p| p.1).sum::<f64>() / n;
@@ -221,10 +201,7 @@ mod tests {
     #[test]
     fn filling_interpolates_and_refuses_to_invent() {
         let windows = [None, Some(1.0), None, None, Some(4.0), None];
-        assert_eq!(
-            filled(&windows, 0.7),
-            Some(vec![1.0, 1.0, 2.0, 3.0, 4.0, 4.0])
-        );
+        assert_eq!(filled(&windows, 0.7), Some(vec![1.0, 1.0, 2.0, 3.0, 4.0, 4.0]));
         assert_eq!(filled(&windows, 0.5), None);
         assert_eq!(filled(&[None, None], 1.0), None);
         assert_eq!(filled(&[], 1.0), None);

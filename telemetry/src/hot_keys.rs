@@ -28,32 +28,19 @@ pub struct HotKeys {
 impl HotKeys {
     /// A table that reports up to `report_max` keys (1 to 64).
     pub fn new(report_max: usize) -> Self {
-        Self {
-            counters: Vec::new(),
-            report_max: report_max.clamp(1, 64),
-            total: 0,
-        }
+        Self { counters: Vec::new(), report_max: report_max.clamp(1, 64), total: 0 }
     }
 
     /// Counts a key with a weight (how many requests the sampled one stands for).
     pub fn add(&mut self, key: &[u8], weight: u64) {
         self.total += weight;
         let hash = fnv1a(key);
-        if let Some(counter) = self
-            .counters
-            .iter_mut()
-            .find(|c| c.hash == hash && c.key == key)
-        {
+        if let Some(counter) = self.counters.iter_mut().find(|c| c.hash == hash && c.key == key) {
             counter.count += weight;
             return;
         }
         if self.counters.len() < self.report_max * COUNTERS_PER_KEY {
-            self.counters.push(Counter {
-                hash,
-                key: key.to_vec(),
-                count: weight,
-                error: 0,
-            });
+            self.counters.push(Counter { hash, key: key.to_vec(), count: weight, error: 0 });
             return;
         }
         let least = self
@@ -75,19 +62,14 @@ impl HotKeys {
         let total = std::mem::take(&mut self.total).max(1) as f64;
         let mut counters = std::mem::take(&mut self.counters);
         counters.sort_by(|a, b| {
-            (b.count - b.error)
-                .cmp(&(a.count - a.error))
-                .then_with(|| a.key.cmp(&b.key))
+            (b.count - b.error).cmp(&(a.count - a.error)).then_with(|| a.key.cmp(&b.key))
         });
         counters
             .iter()
             .map(|c| (c, (c.count - c.error) as f64 / total))
             .take_while(|&(_, share)| share >= SHARE_MIN)
             .take(self.report_max)
-            .map(|(c, share)| HotKey {
-                key: isobar_api::table::key_to_text(&c.key),
-                share,
-            })
+            .map(|(c, share)| HotKey { key: isobar_api::table::key_to_text(&c.key), share })
             .collect()
     }
 }
@@ -137,9 +119,6 @@ mod tests {
         hot.add(&[0, 255], 6);
         hot.add(b"c", 1);
         let keys: Vec<_> = hot.take().into_iter().map(|k| (k.key, k.share)).collect();
-        assert_eq!(
-            keys,
-            [("\\x00\\xff".to_owned(), 0.6), ("a".to_owned(), 0.3)]
-        );
+        assert_eq!(keys, [("\\x00\\xff".to_owned(), 0.6), ("a".to_owned(), 0.3)]);
     }
 }

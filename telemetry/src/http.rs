@@ -24,13 +24,8 @@ pub struct Readiness {
 impl Readiness {
     /// All parts wait, with the reason `starting`.
     pub fn new(parts: &[&'static str]) -> Self {
-        let parts = parts
-            .iter()
-            .map(|&part| (part, Some("starting".to_owned())))
-            .collect();
-        Self {
-            parts: Arc::new(Mutex::new(parts)),
-        }
+        let parts = parts.iter().map(|&part| (part, Some("starting".to_owned()))).collect();
+        Self { parts: Arc::new(Mutex::new(parts)) }
     }
 
     /// This part is up.
@@ -66,15 +61,9 @@ pub fn ops_router(
     let render = move || async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render()) };
     let ready = move || async move {
         let waiting = waiting();
-        let status = if waiting.is_empty() {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        let body = Body {
-            ready: waiting.is_empty(),
-            waiting,
-        };
+        let status =
+            if waiting.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = Body { ready: waiting.is_empty(), waiting };
         (status, Json(body)).into_response()
     };
     Router::new()
@@ -113,10 +102,7 @@ mod tests {
     #[tokio::test]
     async fn the_endpoints_live_beside_grpc_on_one_port() {
         let metrics = Metrics::new(&[]);
-        metrics
-            .counter("requests", MetricUnit::None, "x")
-            .unwrap()
-            .inc();
+        metrics.counter("requests", MetricUnit::None, "x").unwrap().inc();
         let readiness = Readiness::new(&["log", "gossip"]);
         let asked = readiness.clone();
         let grpc = tonic::service::Routes::default().into_axum_router();
@@ -142,14 +128,8 @@ mod tests {
         assert_eq!(get(address, "/readyz").await.0, 200);
         readiness.not_ready("log", "disk full");
         let (status, body) = get(address, "/readyz").await;
-        assert!(
-            status == 503 && body.contains("disk full"),
-            "{status} {body}"
-        );
+        assert!(status == 503 && body.contains("disk full"), "{status} {body}");
         let (status, body) = get(address, "/metrics").await;
-        assert!(
-            status == 200 && body.contains("isobar_requests_total 1"),
-            "{body}"
-        );
+        assert!(status == 200 && body.contains("isobar_requests_total 1"), "{body}");
     }
 }

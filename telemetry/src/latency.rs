@@ -48,12 +48,7 @@ impl Default for LatencySketch {
 impl LatencySketch {
     /// An empty sketch.
     pub fn new() -> Self {
-        Self {
-            counts: Vec::new(),
-            count: 0,
-            sum_micros: 0,
-            max_micros: 0,
-        }
+        Self { counts: Vec::new(), count: 0, sum_micros: 0, max_micros: 0 }
     }
 
     /// Records one request.

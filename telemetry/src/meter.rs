@@ -180,10 +180,7 @@ mod tests {
         meter.record_scan(b"k050", Some(&eu), 2_000);
         let seen = meter.take(SECOND);
         assert_eq!(
-            seen.arrivals
-                .iter()
-                .map(|a| (a.reads, a.writes, a.scans))
-                .collect::<Vec<_>>(),
+            seen.arrivals.iter().map(|a| (a.reads, a.writes, a.scans)).collect::<Vec<_>>(),
             [(0, 3, 0), (200, 0, 1)]
         );
         assert_eq!(seen.latency.count, 102);
@@ -201,29 +198,15 @@ mod tests {
 
     #[test]
     fn sampling_keeps_the_share_of_a_hot_key() {
-        let meter = ShardMeter::new(MeterConfig {
-            seed: 9,
-            ..MeterConfig::default()
-        });
+        let meter = ShardMeter::new(MeterConfig { seed: 9, ..MeterConfig::default() });
         for i in 0..100_000_u64 {
-            let key = if i % 4 == 0 {
-                "hot".to_owned()
-            } else {
-                format!("k{i}")
-            };
+            let key = if i % 4 == 0 { "hot".to_owned() } else { format!("k{i}") };
             meter.record_read(key.as_bytes(), None, 1, 10);
         }
         let seen = meter.take(SECOND);
-        assert_eq!(
-            seen.arrivals[0].reads, 100_000,
-            "arrivals are counted, never sampled"
-        );
+        assert_eq!(seen.arrivals[0].reads, 100_000, "arrivals are counted, never sampled");
         assert_eq!(seen.hot_keys.len(), 1, "{:?}", seen.hot_keys);
-        assert!(
-            (seen.hot_keys[0].share - 0.25).abs() < 0.03,
-            "{:?}",
-            seen.hot_keys
-        );
+        assert!((seen.hot_keys[0].share - 0.25).abs() < 0.03, "{:?}", seen.hot_keys);
     }
 
     #[test]
@@ -235,9 +218,6 @@ mod tests {
             }
         });
         let seen = meter.take(SECOND);
-        assert_eq!(
-            (seen.arrivals[0].reads, seen.latency.count),
-            (20_000, 20_000)
-        );
+        assert_eq!((seen.arrivals[0].reads, seen.latency.count), (20_000, 20_000));
     }
 }

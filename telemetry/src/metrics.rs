@@ -67,25 +67,16 @@ struct Inner {
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics")
-            .field("names", &self.lock().names)
-            .finish()
+        f.debug_struct("Metrics").field("names", &self.lock().names).finish()
     }
 }
 
 impl Metrics {
     /// A registry whose metrics all carry `constant` labels, for instance `node="n3"`.
     pub fn new(constant: &[(&'static str, &str)]) -> Self {
-        let labels = constant
-            .iter()
-            .map(|&(k, v)| (k.into(), v.to_owned().into()));
+        let labels = constant.iter().map(|&(k, v)| (k.into(), v.to_owned().into()));
         let registry = Registry::with_prefix_and_labels("isobar", labels);
-        Self {
-            inner: Arc::new(Mutex::new(Inner {
-                registry,
-                names: BTreeSet::new(),
-            })),
-        }
+        Self { inner: Arc::new(Mutex::new(Inner { registry, names: BTreeSet::new() })) }
     }
 
     /// Registers a counter, shown as `isobar_<name>_<unit>_total`.
@@ -162,9 +153,7 @@ impl Metrics {
     ) -> Result<(), MetricsError> {
         let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let added_anyway = name.starts_with("isobar_")
-            || ["_total", "_seconds", "_bytes", "_ratio", "_ms"]
-                .iter()
-                .any(|s| name.ends_with(s));
+            || ["_total", "_seconds", "_bytes", "_ratio", "_ms"].iter().any(|s| name.ends_with(s));
         let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
         if !begins || !name.chars().all(snake) || added_anyway {
             return Err(MetricsError::BadName(name.into()));
@@ -232,11 +221,7 @@ impl<M: Clone> Family<M> {
             return Err(MetricsError::UnboundedLabel(label));
         }
         let metrics = family::Family::new_with_constructor(make);
-        Ok(Self {
-            labels,
-            metrics,
-            known: Arc::default(),
-        })
+        Ok(Self { labels, metrics, known: Arc::default() })
     }
 
     fn with(&self, values: &[&str]) -> M {
@@ -266,21 +251,11 @@ mod tests {
     #[test]
     fn names_follow_the_house_style() {
         let metrics = Metrics::new(&[("node", "n3")]);
-        metrics
-            .counter("requests", MetricUnit::None, "Requests answered")
-            .unwrap()
-            .inc_by(3);
-        metrics
-            .counter("sent", MetricUnit::Bytes, "Bytes sent")
-            .unwrap()
-            .inc_by(10);
-        metrics
-            .gauge("uptime", MetricUnit::Seconds, "Time since start")
-            .unwrap()
-            .set(1.5);
-        let hist = metrics
-            .histogram("flush", MetricUnit::Seconds, "Flush", LATENCY_BOUNDS_S)
-            .unwrap();
+        metrics.counter("requests", MetricUnit::None, "Requests answered").unwrap().inc_by(3);
+        metrics.counter("sent", MetricUnit::Bytes, "Bytes sent").unwrap().inc_by(10);
+        metrics.gauge("uptime", MetricUnit::Seconds, "Time since start").unwrap().set(1.5);
+        let hist =
+            metrics.histogram("flush", MetricUnit::Seconds, "Flush", LATENCY_BOUNDS_S).unwrap();
         hist.observe(0.002);
         let text = metrics.render();
         for line in [
@@ -291,33 +266,19 @@ mod tests {
             "isobar_flush_seconds_count{node=\"n3\"} 1",
             "# EOF",
         ] {
-            assert!(
-                text.lines().any(|l| l == line),
-                "no line `{line}` in\n{text}"
-            );
+            assert!(text.lines().any(|l| l == line), "no line `{line}` in\n{text}");
         }
     }
 
     #[test]
     fn bad_names_and_unbounded_labels_are_refused() {
         let metrics = Metrics::new(&[]);
-        for bad in [
-            "Requests",
-            "isobar_x",
-            "x_total",
-            "wait_seconds",
-            "wait_ms",
-            "",
-            "1x",
-            "a-b",
-        ] {
+        for bad in ["Requests", "isobar_x", "x_total", "wait_seconds", "wait_ms", "", "1x", "a-b"] {
             let refused = metrics.counter(bad, MetricUnit::None, "x").unwrap_err();
             assert_eq!(refused, MetricsError::BadName(bad.into()));
         }
         metrics.gauge("queue_depth", MetricUnit::None, "x").unwrap();
-        let twice = metrics
-            .counter("queue_depth", MetricUnit::None, "x")
-            .unwrap_err();
+        let twice = metrics.counter("queue_depth", MetricUnit::None, "x").unwrap_err();
         assert_eq!(twice, MetricsError::Duplicate("queue_depth".into()));
         let shard = metrics.counters("moves", MetricUnit::None, "x", &["kind", "shard"]);
         assert_eq!(shard.unwrap_err(), MetricsError::UnboundedLabel("shard"));
@@ -326,24 +287,14 @@ mod tests {
     #[test]
     fn labels_are_bounded() {
         let metrics = Metrics::new(&[]);
-        let counters = metrics
-            .counters("reads", MetricUnit::None, "x", &["region"])
-            .unwrap();
+        let counters = metrics.counters("reads", MetricUnit::None, "x", &["region"]).unwrap();
         for i in 0..400 {
             counters.with(&[&format!("r{i}")]).inc();
         }
         counters.with(&["r1"]).inc();
         let text = metrics.render();
-        assert!(
-            text.contains("isobar_reads_total{region=\"r1\"} 2"),
-            "{text}"
-        );
+        assert!(text.contains("isobar_reads_total{region=\"r1\"} 2"), "{text}");
         assert!(text.contains("isobar_reads_total{region=\"other\"} 144"));
-        assert_eq!(
-            text.lines()
-                .filter(|l| l.starts_with("isobar_reads_total"))
-                .count(),
-            257
-        );
+        assert_eq!(text.lines().filter(|l| l.starts_with("isobar_reads_total")).count(), 257);
     }
 }

@@ -58,7 +58,8 @@ impl ObservabilityConfig {
         Self {
             service_name: service_name.into(),
             instance_id: String::new(),
-            log_filter: "info".into(),
+            // openraft warns of every unanswered heartbeat; what matters of it reaches our own log lines.
+            log_filter: "info,openraft=error".into(),
             log_format: LogFormat::Text,
             trace_filter: "info".into(),
             otlp_endpoint: None,
@@ -103,9 +104,8 @@ impl From<ObservabilityError> for isobar_api::ApiError {
             ObservabilityError::BadEndpoint { .. } => isobar_api::ErrorCode::BadAddress,
             _ => isobar_api::ErrorCode::Internal,
         };
-        let source = std::error::Error::source(&error)
-            .map(|s| format!(": {s}"))
-            .unwrap_or_default();
+        let source =
+            std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
         Self::new(code, format!("{error}{source}"))
     }
 }
@@ -150,11 +150,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (provider, exporter) = tracer_provider(config)?;
-    let guard = Guard {
-        provider,
-        export_timeout: config.export_timeout,
-        exporter,
-    };
+    let guard = Guard { provider, export_timeout: config.export_timeout, exporter };
     let traces = tracing_opentelemetry::layer()
         .with_tracer(guard.provider.tracer("isobar"))
         .with_filter(trace_filter(&config.trace_filter)?);
@@ -175,27 +171,17 @@ where
 }
 
 fn filter(text: &str) -> Result<EnvFilter, ObservabilityError> {
-    EnvFilter::try_new(text).map_err(|source| ObservabilityError::BadFilter {
-        filter: text.into(),
-        source,
-    })
+    EnvFilter::try_new(text)
+        .map_err(|source| ObservabilityError::BadFilter { filter: text.into(), source })
 }
 
 /// The exporter's own gRPC calls must not become spans: they would be exported, and so on for ever.
 fn trace_filter(text: &str) -> Result<EnvFilter, ObservabilityError> {
     let mut all = filter(text)?;
-    for own in [
-        "h2=off",
-        "hyper=off",
-        "hyper_util=off",
-        "tonic=off",
-        "tower=off",
-        "opentelemetry=off",
-    ] {
-        all = all.add_directive(
-            own.parse()
-                .expect("a directive written here is well-formed"),
-        );
+    for own in
+        ["h2=off", "hyper=off", "hyper_util=off", "tonic=off", "tower=off", "opentelemetry=off"]
+    {
+        all = all.add_directive(own.parse().expect("a directive written here is well-formed"));
     }
     Ok(all)
 }
@@ -205,18 +191,13 @@ fn tracer_provider(
 ) -> Result<(SdkTracerProvider, Option<ExporterThread>), ObservabilityError> {
     let resource = Resource::builder_empty()
         .with_service_name(config.service_name.clone())
-        .with_attribute(KeyValue::new(
-            "service.instance.id",
-            config.instance_id.clone(),
-        ))
+        .with_attribute(KeyValue::new("service.instance.id", config.instance_id.clone()))
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     let ratio = config.trace_sample_ratio.clamp(0.0, 1.0);
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
-            ratio,
-        ))));
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))));
     let Some(endpoint) = &config.otlp_endpoint else {
         return Ok((builder.build(), None));
     };
@@ -240,9 +221,7 @@ fn tracer_provider(
         .with_max_export_batch_size(queue.min(512))
         .with_scheduled_delay(Duration::from_secs(1))
         .build();
-    let processor = BatchSpanProcessor::builder(exporter)
-        .with_batch_config(batch)
-        .build();
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batch).build();
     Ok((builder.with_span_processor(processor).build(), Some(thread)))
 }
 
@@ -256,22 +235,14 @@ struct ExporterThread {
 
 impl ExporterThread {
     fn start() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("otlp-export".into())
-            .spawn(move || {
-                // Ends on the message or when its sender is dropped; both mean stop.
-                let _ = runtime.block_on(stopped);
-            })?;
-        Ok(Self {
-            runtime: handle,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("otlp-export".into()).spawn(move || {
+            // Ends on the message or when its sender is dropped; both mean stop.
+            let _ = runtime.block_on(stopped);
+        })?;
+        Ok(Self { runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 }
 

@@ -29,12 +29,7 @@ pub fn traceparent_of(span: &Span) -> Option<String> {
     let span = context.span();
     let ids = span.span_context();
     ids.is_valid().then(|| {
-        format!(
-            "00-{}-{}-{:02x}",
-            ids.trace_id(),
-            ids.span_id(),
-            ids.trace_flags().to_u8()
-        )
+        format!("00-{}-{}-{:02x}", ids.trace_id(), ids.span_id(), ids.trace_flags().to_u8())
     })
 }
 
@@ -47,8 +42,7 @@ pub fn trace_id_of(traceparent: &str) -> Option<String> {
 pub fn set_parent(span: &Span, traceparent: &str) -> Result<(), TraceParentError> {
     let ids = parse(traceparent).ok_or(TraceParentError::Malformed)?;
     let parent = Context::new().with_remote_span_context(ids);
-    span.set_parent(parent)
-        .map_err(|_| TraceParentError::NotRecorded)
+    span.set_parent(parent).map_err(|_| TraceParentError::NotRecorded)
 }
 
 fn parse(text: &str) -> Option<SpanContext> {
@@ -95,10 +89,7 @@ mod tests {
             let child = span.in_scope(current_traceparent).unwrap();
             assert_eq!(trace_id_of(&child), trace_id_of(PARENT));
             assert_ne!(child, PARENT, "the span has its own id");
-            assert_eq!(
-                set_parent(&span, PARENT),
-                Err(TraceParentError::NotRecorded)
-            );
+            assert_eq!(set_parent(&span, PARENT), Err(TraceParentError::NotRecorded));
             assert_eq!(current_traceparent(), None, "outside of any span");
         });
     }
@@ -107,10 +98,7 @@ mod tests {
     fn without_set_up_nothing_is_recorded_and_nothing_fails() {
         tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), || {
             let span = tracing::info_span!("directive");
-            assert_eq!(
-                set_parent(&span, PARENT),
-                Err(TraceParentError::NotRecorded)
-            );
+            assert_eq!(set_parent(&span, PARENT), Err(TraceParentError::NotRecorded));
             assert_eq!(span.in_scope(current_traceparent), None);
         });
     }

@@ -125,12 +125,9 @@ impl WindowSeries {
             return Vec::new();
         }
         let ended = (now_unix_ms / (u64::from(self.window_s) * 1_000)).saturating_sub(self.first);
-        let ended = usize::try_from(ended)
-            .unwrap_or(usize::MAX)
-            .min(self.cells.len() + self.capacity);
-        (0..ended)
-            .map(|i| self.cells.get(i).and_then(|cell| self.rate_per_s(cell)))
-            .collect()
+        let ended =
+            usize::try_from(ended).unwrap_or(usize::MAX).min(self.cells.len() + self.capacity);
+        (0..ended).map(|i| self.cells.get(i).and_then(|cell| self.rate_per_s(cell))).collect()
     }
 
     fn rate_per_s(&self, cell: &Cell) -> Option<f64> {
@@ -145,11 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample(at_s: u64, count: f64) -> Sample {
-        Sample {
-            at_unix_ms: at_s * 1_000,
-            interval_ms: 1_000,
-            count,
-        }
+        Sample { at_unix_ms: at_s * 1_000, interval_ms: 1_000, count }
     }
 
     #[test]
@@ -160,33 +153,17 @@ mod tests {
         (116..=118).for_each(|s| series.add(sample(s, 4.0)).unwrap());
         assert_eq!(series.first_window(), 20);
         // 115..120 was covered by three fifths: a rate. 120..125 and 125..130 were silent.
-        assert_eq!(
-            series.closed(130_999),
-            [Some(2.0), Some(0.0), None, Some(4.0), None, None]
-        );
-        assert_eq!(
-            series.closed(119_999).len(),
-            3,
-            "an open window is not shown"
-        );
+        assert_eq!(series.closed(130_999), [Some(2.0), Some(0.0), None, Some(4.0), None, None]);
+        assert_eq!(series.closed(119_999).len(), 3, "an open window is not shown");
     }
 
     #[test]
     fn long_samples_are_shared_out_and_late_ones_still_count() {
         let mut series = WindowSeries::new(2, 10);
-        series
-            .add(Sample {
-                at_unix_ms: 14_000,
-                interval_ms: 4_000,
-                count: 8.0,
-            })
-            .unwrap();
+        series.add(Sample { at_unix_ms: 14_000, interval_ms: 4_000, count: 8.0 }).unwrap();
         series.add(sample(18, 3.0)).unwrap();
         series.add(sample(16, 5.0)).unwrap();
-        assert_eq!(
-            series.closed(18_000),
-            [Some(2.0), Some(2.0), Some(5.0), Some(3.0)]
-        );
+        assert_eq!(series.closed(18_000), [Some(2.0), Some(2.0), Some(5.0), Some(3.0)]);
     }
 
     #[test]
@@ -197,18 +174,10 @@ mod tests {
         assert_eq!(series.add(sample(12, 1.0)), Err(WindowError::TooOld));
         assert_eq!(series.add(sample(21, f64::NAN)), Err(WindowError::BadCount));
         assert_eq!(series.add(sample(21, -1.0)), Err(WindowError::BadCount));
-        let long = Sample {
-            at_unix_ms: 9_000_000,
-            interval_ms: 4_000_000,
-            count: 1.0,
-        };
+        let long = Sample { at_unix_ms: 9_000_000, interval_ms: 4_000_000, count: 1.0 };
         assert_eq!(series.add(long), Err(WindowError::BadInterval));
         series.add(sample(1_000_000, 7.0)).unwrap();
-        assert_eq!(
-            series.closed(1_000_000_000),
-            [Some(7.0)],
-            "a jump ahead starts anew"
-        );
+        assert_eq!(series.closed(1_000_000_000), [Some(7.0)], "a jump ahead starts anew");
         assert!(series.closed(u64::MAX).len() <= 8);
     }
 

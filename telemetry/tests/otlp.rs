@@ -44,14 +44,9 @@ impl TraceService for Collector {
                 })
                 .unwrap_or_default();
             let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.0
-                .lock()
-                .unwrap()
-                .extend(spans.map(|span| (service.clone(), span)));
+            self.0.lock().unwrap().extend(spans.map(|span| (service.clone(), span)));
         }
-        Ok(Response::new(ExportTraceServiceResponse {
-            partial_success: None,
-        }))
+        Ok(Response::new(ExportTraceServiceResponse { partial_success: None }))
     }
 }
 
@@ -99,25 +94,14 @@ async fn one_directive_is_one_trace_over_controller_and_node() {
 
     let received = received.lock().unwrap().clone();
     let find = |name: &str| {
-        received
-            .iter()
-            .find(|(_, span)| span.name == name)
-            .unwrap_or_else(|| panic!("no {name}"))
+        received.iter().find(|(_, span)| span.name == name).unwrap_or_else(|| panic!("no {name}"))
     };
-    let (directive, send, apply, promote) = (
-        find("directive"),
-        find("send"),
-        find("apply step"),
-        find("promote"),
-    );
+    let (directive, send, apply, promote) =
+        (find("directive"), find("send"), find("apply step"), find("promote"));
     assert_eq!(directive.0, "isobar-controller");
     assert_eq!(apply.0, "isobar-node");
     for (_, span) in [send, apply, promote] {
-        assert_eq!(
-            span.trace_id, directive.1.trace_id,
-            "{} is in the same trace",
-            span.name
-        );
+        assert_eq!(span.trace_id, directive.1.trace_id, "{} is in the same trace", span.name);
     }
     assert_eq!(apply.1.parent_span_id, send.1.span_id);
     assert_eq!(promote.1.parent_span_id, apply.1.span_id);

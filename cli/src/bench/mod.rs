@@ -54,7 +54,8 @@ struct Report {
 /// Starts three nodes, loads them, stops them.
 pub(crate) async fn kv(args: &Kv, screen: &mut Screen<'_>) -> Outcome {
     let folder = tempfile::Builder::new().prefix("isobar-bench-").tempdir();
-    let folder = folder.map_err(|why| ApiError::new(ErrorCode::File, format!("a temporary folder: {why}")))?;
+    let folder = folder
+        .map_err(|why| ApiError::new(ErrorCode::File, format!("a temporary folder: {why}")))?;
     let (mut nodes, seeds) = start_nodes(folder.path())?;
     let measured = measure(args, &mut nodes, seeds, screen).await;
     processes::stop_all(nodes, Duration::from_secs(5)).await;
@@ -135,8 +136,7 @@ async fn measure(
 async fn make_table(client: &Client, shards: u64, keys: u64) -> Result<TableHandle, ApiError> {
     let name = format!("bench-{shards}");
     let cut = |n| key_to_text(&load::key(n * keys / shards));
-    let rule =
-        TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority };
+    let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority };
     let split_keys = (1..shards.max(1)).map(cut).collect();
     client.create_table(&TableSpec { name: name.clone(), rule, split_keys }).await?;
     client.table(&name).await

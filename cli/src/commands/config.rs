@@ -42,15 +42,10 @@ pub fn run(verb: Config, global: &Global, screen: &mut Screen<'_>) -> Outcome {
         }
         Config::Check { file } => {
             // The environment stays out: the file alone is judged.
-            let sources = Sources {
-                file: Some(&file),
-                ..Sources::default()
-            };
+            let sources = Sources { file: Some(&file), ..Sources::default() };
             load(&sources)?.validate()?;
             let name = file.display().to_string();
-            screen.show(&json!({ "file": name, "ok": true }), |_| {
-                format!("{name} is right")
-            })
+            screen.show(&json!({ "file": name, "ok": true }), |_| format!("{name} is right"))
         }
     }
 }

@@ -47,16 +47,10 @@ impl Controller {
             flags.extend(value.map(|value| Flag::new(key, value)));
         };
         text("controller.listen", self.listen.map(|a| a.to_string()));
-        text(
-            "controller.data_dir",
-            self.data_dir.map(|p| p.display().to_string()),
-        );
+        text("controller.data_dir", self.data_dir.map(|p| p.display().to_string()));
         text("controller.database_url", self.database_url);
         text("controller.mode", self.mode.map(|m| m.to_string()));
-        text(
-            "controller.policy",
-            self.policy.map(|p| p.display().to_string()),
-        );
+        text("controller.policy", self.policy.map(|p| p.display().to_string()));
         if !connect.is_empty() {
             flags.push(Flag::new("controller.connect", reach::list(connect)));
         }
@@ -78,10 +72,7 @@ pub async fn run(args: Controller, global: &Global, screen: &mut Screen<'_>) -> 
     }
     let service = ControllerService::start(settings.controller).await?;
     screen.say(&format!("controller listens on {}", service.address()));
-    service
-        .run(stop.cancelled_owned())
-        .await
-        .map_err(ApiError::from)?;
+    service.run(stop.cancelled_owned()).await.map_err(ApiError::from)?;
     Ok(DONE)
 }
 
@@ -99,16 +90,9 @@ mod tests {
         let line = "isobar controller --listen 127.0.0.1:0 --data-dir d --mode act \
                     --connect 127.0.0.1:7411 --set controller.seed=9";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("a legal line");
-        let Command::Controller(controller) = cli.command else {
-            panic!("controller")
-        };
+        let Command::Controller(controller) = cli.command else { panic!("controller") };
         let flags = controller.flags(&cli.global.connect);
-        let config = load(&Sources {
-            flags,
-            ..Sources::default()
-        })
-        .expect("it reads")
-        .controller;
+        let config = load(&Sources { flags, ..Sources::default() }).expect("it reads").controller;
         assert_eq!((config.mode, config.seed), (Mode::Act, 9));
         assert_eq!(config.connect, ["127.0.0.1:7411"]);
     }

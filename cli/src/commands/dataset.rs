@@ -60,10 +60,7 @@ fn get(entry: &Entry, args: Fetch, screen: &mut Screen<'_>) -> Outcome {
         max_size_bytes: args.max_mib.saturating_mul(1 << 20),
         ..FetchOptions::default()
     };
-    let bar = screen.progress(
-        0,
-        "{prefix} {bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}",
-    );
+    let bar = screen.progress(0, "{prefix} {bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}");
     // The download blocks its thread for as long as it takes; the runtime has others.
     let fetched = tokio::task::block_in_place(|| {
         fetch(entry, &dir, &options, &mut |progress| {
@@ -74,27 +71,16 @@ fn get(entry: &Entry, args: Fetch, screen: &mut Screen<'_>) -> Outcome {
     });
     bar.finish_and_clear();
     let paths = fetched.map_err(|error| Failure::Api(error.into()))?;
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    screen.show(&json!({ "name": entry.name, "files": paths }), |_| {
-        paths.join("\n")
-    })
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    screen.show(&json!({ "name": entry.name, "files": paths }), |_| paths.join("\n"))
 }
 
 fn size(entry: &Entry) -> String {
-    if entry.is_fetchable() {
-        show_bytes(entry.size_bytes())
-    } else {
-        "by hand".into()
-    }
+    if entry.is_fetchable() { show_bytes(entry.size_bytes()) } else { "by hand".into() }
 }
 
 fn listing(entries: &[Entry]) -> String {
-    let rows = entries
-        .iter()
-        .map(|e| [e.name.clone(), size(e), e.title.clone()]);
+    let rows = entries.iter().map(|e| [e.name.clone(), size(e), e.title.clone()]);
     table(["name", "size", "title"], &[1], rows)
 }
 
@@ -113,10 +99,7 @@ fn describe(entry: &Entry) -> String {
                 .files
                 .iter()
                 .map(|f| [f.path.clone(), show_bytes(f.size_bytes), f.sha256.clone()]);
-            text.push_str(&format!(
-                "\n{}",
-                table(["file", "size", "sha-256"], &[1], files)
-            ));
+            text.push_str(&format!("\n{}", table(["file", "size", "sha-256"], &[1], files)));
         }
     }
     text

@@ -17,7 +17,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Accesses of the trace per second, on the average of the day; each goes to both tables
-    #[arg(long, default_value_t = 300, value_parser = value_parser!(u64).range(1..=5_000))]
+    #[arg(long, default_value_t = 400, value_parser = value_parser!(u64).range(1..=5_000))]
     pub rate: u64,
     /// Access trace instead of the recorded one
     #[arg(long, value_name = "FILE")]

@@ -130,27 +130,16 @@ pub async fn run(verb: Kv, global: &Global, screen: &mut Screen<'_>) -> Outcome 
 async fn put(args: Put, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let key = key_from_text(&args.place.key)?;
     let value = content(args.content)?;
-    let table = reach::cluster(global)
-        .await?
-        .table(&args.place.table)
-        .await?;
+    let table = reach::cluster(global).await?.table(&args.place.table).await?;
     let version = table.put(key, value).await?;
-    screen.show(&json!({ "version": version.to_string() }), |_| {
-        format!("ok {version}")
-    })
+    screen.show(&json!({ "version": version.to_string() }), |_| format!("ok {version}"))
 }
 
 async fn get(args: Get, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let key = key_from_text(&args.place.key)?;
-    let table = reach::cluster(global)
-        .await?
-        .table(&args.place.table)
-        .await?;
+    let table = reach::cluster(global).await?.table(&args.place.table).await?;
     let Some(row) = table.get(&key, args.read).await? else {
-        screen.say(&format!(
-            "no row `{}` in {}",
-            args.place.key, args.place.table
-        ));
+        screen.say(&format!("no row `{}` in {}", args.place.key, args.place.table));
         if screen.json {
             screen.show(&Value::Null, |_| String::new())?;
         }
@@ -171,9 +160,7 @@ async fn delete(args: Place, global: &Global, screen: &mut Screen<'_>) -> Outcom
     let key = key_from_text(&args.key)?;
     let table = reach::cluster(global).await?.table(&args.table).await?;
     let version = table.delete(key).await?;
-    screen.show(&json!({ "version": version.to_string() }), |_| {
-        format!("ok {version}")
-    })
+    screen.show(&json!({ "version": version.to_string() }), |_| format!("ok {version}"))
 }
 
 async fn scan(args: Scan, global: &Global, screen: &mut Screen<'_>) -> Outcome {
@@ -182,29 +169,17 @@ async fn scan(args: Scan, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let page = table.scan(&range, args.limit, args.read).await?;
     if let Some(resume) = page.resume.as_ref().filter(|_| !screen.json) {
         let resume = key_to_text(resume);
-        screen.say(&format!(
-            "{} rows, more from --start '{resume}'",
-            page.rows.len()
-        ));
+        screen.say(&format!("{} rows, more from --start '{resume}'", page.rows.len()));
     }
     let rows: Vec<Value> = page.rows.iter().map(document).collect();
     let resume = page.resume.as_ref().map(|key| key_to_text(key));
-    screen.show(&json!({ "rows": rows, "resume": resume }), |_| {
-        listing(&page)
-    })
+    screen.show(&json!({ "rows": rows, "resume": resume }), |_| listing(&page))
 }
 
 async fn cas(args: Cas, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let key = key_from_text(&args.place.key)?;
-    let value = if args.delete {
-        None
-    } else {
-        Some(content(args.content)?)
-    };
-    let table = reach::cluster(global)
-        .await?
-        .table(&args.place.table)
-        .await?;
+    let value = if args.delete { None } else { Some(content(args.content)?) };
+    let table = reach::cluster(global).await?.table(&args.place.table).await?;
     let outcome = table.compare_and_set(key, args.expect, value).await?;
     let current: Vec<String> = outcome.current.iter().map(ToString::to_string).collect();
     let document = json!({
@@ -244,10 +219,7 @@ fn content(content: Content) -> Result<Bytes, ApiError> {
 
 fn range(args: &Scan) -> Result<KeyRange, ApiError> {
     let Some(prefix) = &args.prefix else {
-        return Ok(KeyRange {
-            start: key_from_text(&args.start)?,
-            end: key_from_text(&args.end)?,
-        });
+        return Ok(KeyRange { start: key_from_text(&args.start)?, end: key_from_text(&args.end)? });
     };
     let start = key_from_text(prefix)?;
     // The first key behind the prefix: its last byte that can grow, grown by one.
@@ -271,13 +243,10 @@ fn document(row: &Row) -> Value {
 }
 
 fn listing(page: &ScanPage) -> String {
-    let rows = page.rows.iter().map(|row| {
-        [
-            key_to_text(&row.key),
-            row.version.to_string(),
-            key_to_text(&row.value),
-        ]
-    });
+    let rows = page
+        .rows
+        .iter()
+        .map(|row| [key_to_text(&row.key), row.version.to_string(), key_to_text(&row.value)]);
     table(["key", "version", "value"], &[], rows)
 }
 
@@ -307,21 +276,13 @@ mod tests {
         assert_eq!(scan_range(&["scan", "t", "--prefix", "ab"]).end, b"ac");
         assert_eq!(scan_range(&["scan", "t", "--prefix", "a\\xff"]).end, b"b");
         assert_eq!(scan_range(&["scan", "t", "--prefix", "\\xff"]).end, b"");
-        assert_eq!(
-            scan_range(&["scan", "t", "--start", "a", "--end", "c"]).end,
-            b"c"
-        );
+        assert_eq!(scan_range(&["scan", "t", "--start", "a", "--end", "c"]).end, b"c");
     }
 
     #[test]
     fn values_may_have_any_byte() {
-        let Kv::Put(args) = parse(&["put", "t", "k", "a\\x00b"]) else {
-            panic!("put")
-        };
-        assert_eq!(
-            content(args.content).expect("legal"),
-            Bytes::from_static(b"a\0b")
-        );
+        let Kv::Put(args) = parse(&["put", "t", "k", "a\\x00b"]) else { panic!("put") };
+        assert_eq!(content(args.content).expect("legal"), Bytes::from_static(b"a\0b"));
         let Kv::Cas(args) = parse(&["cas", "t", "k", "--expect", "0", "--delete"]) else {
             panic!("cas")
         };

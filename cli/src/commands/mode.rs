@@ -24,11 +24,7 @@ pub struct ModeArgs {
 pub async fn run(args: ModeArgs, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let controller = reach::controller(global)?;
     let status = match args.mode {
-        Some(mode) => {
-            controller
-                .set_mode(mode, &reach::owner(), &args.reason)
-                .await?
-        }
+        Some(mode) => controller.set_mode(mode, &reach::owner(), &args.reason).await?,
         None => controller.status().await?,
     };
     let now = screen.now_unix_ms;
@@ -36,36 +32,17 @@ pub async fn run(args: ModeArgs, global: &Global, screen: &mut Screen<'_>) -> Ou
 }
 
 fn describe(status: &ControllerStatus, now_unix_ms: u64) -> String {
-    let lease = if status.leads {
-        "holds the lease"
-    } else {
-        "stands by"
-    };
+    let lease = if status.leads { "holds the lease" } else { "stands by" };
     let age = status.oldest_report_age_ms.map_or_else(
         || "no report yet".into(),
-        |ms| {
-            format!(
-                "oldest report {}",
-                show_age(now_unix_ms.saturating_sub(ms), now_unix_ms)
-            )
-        },
+        |ms| format!("oldest report {}", show_age(now_unix_ms.saturating_sub(ms), now_unix_ms)),
     );
-    let states: Vec<String> = status
-        .directives_by_state
-        .iter()
-        .map(|(state, n)| format!("{n} {state}"))
-        .collect();
-    let champions: Vec<String> = status
-        .champions
-        .iter()
-        .map(|(name, n)| format!("{name} ({n})"))
-        .collect();
+    let states: Vec<String> =
+        status.directives_by_state.iter().map(|(state, n)| format!("{n} {state}")).collect();
+    let champions: Vec<String> =
+        status.champions.iter().map(|(name, n)| format!("{name} ({n})")).collect();
     let or_none = |list: Vec<String>| {
-        if list.is_empty() {
-            "none".to_owned()
-        } else {
-            list.join(", ")
-        }
+        if list.is_empty() { "none".to_owned() } else { list.join(", ") }
     };
     let mut text = format!(
         "mode        {}\ncontroller  {}, term {}, policy {}, version {}\n\

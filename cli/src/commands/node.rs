@@ -64,10 +64,7 @@ impl Node {
         };
         text("node.listen", self.listen.map(|a| a.to_string()));
         text("node.advertise", self.advertise);
-        text(
-            "node.data_dir",
-            self.data_dir.map(|p| p.display().to_string()),
-        );
+        text("node.data_dir", self.data_dir.map(|p| p.display().to_string()));
         text("node.region", self.region.map(String::from));
         text("node.zone", self.zone);
         text("node.cluster_name", self.cluster_name);
@@ -133,13 +130,8 @@ mod tests {
                     --seeds 127.0.0.1:7411,127.0.0.1:7412 --founders 1,2,3 --engine memory \
                     --set node.raft.heartbeat_ms=50";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("a legal line");
-        let Command::Node(node) = cli.command else {
-            panic!("node")
-        };
-        let sources = Sources {
-            flags: node.flags(),
-            ..Sources::default()
-        };
+        let Command::Node(node) = cli.command else { panic!("node") };
+        let sources = Sources { flags: node.flags(), ..Sources::default() };
         let config = load(&sources).expect("it reads").node;
         assert_eq!(config.node_id, NodeId(3));
         assert_eq!(config.listen.port(), 7_413);

@@ -58,9 +58,7 @@ async fn watch(
     bar.set_prefix(format!("drain {}", status.node));
     let mut told = String::new();
     while status.state == "draining" {
-        let moved = status
-            .replicas_at_start
-            .saturating_sub(status.replicas_left);
+        let moved = status.replicas_at_start.saturating_sub(status.replicas_left);
         bar.set_length(u64::from(status.replicas_at_start));
         bar.set_position(u64::from(moved));
         bar.set_message(eta(&status));
@@ -85,9 +83,7 @@ fn eta(status: &DrainStatus) -> String {
 }
 
 fn describe(status: &DrainStatus) -> String {
-    let moved = status
-        .replicas_at_start
-        .saturating_sub(status.replicas_left);
+    let moved = status.replicas_at_start.saturating_sub(status.replicas_left);
     let mut text = format!(
         "{} {}: {moved} of {} replicas moved",
         status.node, status.state, status.replicas_at_start
@@ -96,14 +92,8 @@ fn describe(status: &DrainStatus) -> String {
         text.push_str(&format!(", {}", eta(status)));
     }
     for blocker in &status.blockers {
-        let directive = blocker
-            .directive
-            .map(|d| format!(" ({d})"))
-            .unwrap_or_default();
-        text.push_str(&format!(
-            "\n  {}{directive}: {}",
-            blocker.shard, blocker.reason
-        ));
+        let directive = blocker.directive.map(|d| format!(" ({d})")).unwrap_or_default();
+        text.push_str(&format!("\n  {}{directive}: {}", blocker.shard, blocker.reason));
     }
     text
 }

@@ -23,11 +23,7 @@ fn listing(members: &[MemberInfo]) -> String {
             member.address.clone(),
             member.region.to_string(),
             member.zone.clone(),
-            if member.alive {
-                "alive".into()
-            } else {
-                "dead".into()
-            },
+            if member.alive { "alive".into() } else { "dead".into() },
             load.replicas.to_string(),
             load.leaders.to_string(),
             show_number(load.requests_per_s),

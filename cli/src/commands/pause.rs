@@ -22,9 +22,7 @@ pub struct Pause {
 pub async fn run(args: Pause, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let seconds = args.for_ms.div_ceil(1_000).max(1);
     let controller = reach::controller(global)?;
-    let freeze = controller
-        .pause(&args.scope, &args.reason, &reach::owner(), seconds)
-        .await?;
+    let freeze = controller.pause(&args.scope, &args.reason, &reach::owner(), seconds).await?;
     let now = screen.now_unix_ms;
     screen.show(&freeze, |freeze| {
         let left = show_ms(freeze.expires_at_unix_ms.saturating_sub(now));

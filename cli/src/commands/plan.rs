@@ -82,12 +82,8 @@ async fn decide(
     screen: &mut Screen<'_>,
 ) -> Outcome {
     let Decision { directive, reason } = decision;
-    let record = controller
-        .decide(directive, approve, &reach::owner(), &reason)
-        .await?;
-    screen.show(&record, |record| {
-        format!("{} is {}", record.directive.id, record.state)
-    })
+    let record = controller.decide(directive, approve, &reach::owner(), &reason).await?;
+    screen.show(&record, |record| format!("{} is {}", record.directive.id, record.state))
 }
 
 fn listing(plans: &[PlanSummary], now_unix_ms: u64) -> String {
@@ -113,26 +109,11 @@ fn listing(plans: &[PlanSummary], now_unix_ms: u64) -> String {
             .collect();
         if lines.is_empty() {
             let weighed = format!("nothing chosen of {} candidates", plan.candidates);
-            lines.push(line(
-                head,
-                ["-".into(), "-".into(), "-".into(), "-".into(), weighed],
-            ));
+            lines.push(line(head, ["-".into(), "-".into(), "-".into(), "-".into(), weighed]));
         }
         lines
     });
-    table(
-        [
-            "plan",
-            "made",
-            "directive",
-            "kind",
-            "shard",
-            "state",
-            "reason",
-        ],
-        &[],
-        rows,
-    )
+    table(["plan", "made", "directive", "kind", "shard", "state", "reason"], &[], rows)
 }
 
 fn summary(record: &PlanRecord, now_unix_ms: u64) -> String {
@@ -166,11 +147,7 @@ pub(super) fn directive_text(record: &DirectiveRecord) -> String {
         directive.reason
     );
     for (i, step) in directive.steps.iter().enumerate() {
-        let done = if (i as u32) < record.steps_done {
-            "done"
-        } else {
-            "    "
-        };
+        let done = if (i as u32) < record.steps_done { "done" } else { "    " };
         text.push_str(&format!("  {done}   {}. {step}\n", i + 1));
     }
     text

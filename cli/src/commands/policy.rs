@@ -61,9 +61,7 @@ pub async fn run(verb: Policy, global: &Global, screen: &mut Screen<'_>) -> Outc
 }
 
 async fn set(args: Set, global: &Global, screen: &mut Screen<'_>) -> Outcome {
-    let size = std::fs::metadata(&args.file)
-        .map_err(|error| file_error(&args.file, &error))?
-        .len();
+    let size = std::fs::metadata(&args.file).map_err(|error| file_error(&args.file, &error))?.len();
     if size > FILE_BYTES_MAX {
         let error = std::io::Error::other(format!("{size} bytes are too many for a policy"));
         return Err(file_error(&args.file, &error).into());
@@ -71,9 +69,7 @@ async fn set(args: Set, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let text =
         std::fs::read_to_string(&args.file).map_err(|error| file_error(&args.file, &error))?;
     let controller = reach::controller(global)?;
-    let state = controller
-        .set_policy(&text, !args.apply, &reach::owner())
-        .await?;
+    let state = controller.set_policy(&text, !args.apply, &reach::owner()).await?;
     screen.show(&state, difference)?;
     if !args.apply && !state.changes.is_empty() {
         screen.say("nothing was changed; --apply makes it active");
@@ -85,11 +81,7 @@ async fn set(args: Set, global: &Global, screen: &mut Screen<'_>) -> Outcome {
 fn active(state: &PolicyState) -> String {
     // The text of whoever wrote it, where there is one: it has the comments.
     let written = toml::to_string(&state.policy).unwrap_or_default();
-    let text = if state.toml.trim().is_empty() {
-        &written
-    } else {
-        &state.toml
-    };
+    let text = if state.toml.trim().is_empty() { &written } else { &state.toml };
     format!("# policy version {}\n{text}", state.version)
 }
 
@@ -97,16 +89,9 @@ fn difference(state: &PolicyState) -> String {
     if state.changes.is_empty() {
         return format!("same as the active policy, version {}", state.version);
     }
-    let lines: String = state
-        .changes
-        .iter()
-        .map(|c| format!("{}: {} -> {}\n", c.key, c.old, c.new))
-        .collect();
-    if state.dry_run {
-        lines
-    } else {
-        format!("{lines}policy version {} is active", state.version)
-    }
+    let lines: String =
+        state.changes.iter().map(|c| format!("{}: {} -> {}\n", c.key, c.old, c.new)).collect();
+    if state.dry_run { lines } else { format!("{lines}policy version {} is active", state.version) }
 }
 
 #[cfg(test)]
@@ -116,11 +101,8 @@ mod tests {
 
     #[test]
     fn a_difference_names_key_old_and_new() {
-        let change = PolicyChange {
-            key: "balance.dwell_s".into(),
-            old: "300".into(),
-            new: "60".into(),
-        };
+        let change =
+            PolicyChange { key: "balance.dwell_s".into(), old: "300".into(), new: "60".into() };
         let mut state = PolicyState {
             version: 4,
             dry_run: true,

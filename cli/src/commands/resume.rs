@@ -12,9 +12,7 @@ pub struct Resume {
 
 /// Runs the command.
 pub async fn run(args: Resume, global: &Global, screen: &mut Screen<'_>) -> Outcome {
-    let lifted = reach::controller(global)?
-        .resume(&args.scope, &reach::owner())
-        .await?;
+    let lifted = reach::controller(global)?.resume(&args.scope, &reach::owner()).await?;
     screen.show(&lifted, |lifted| {
         if lifted.is_empty() {
             return format!("{} was not frozen", args.scope);

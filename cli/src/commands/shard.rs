@@ -57,7 +57,7 @@ pub async fn run(verb: Shard, global: &Global, screen: &mut Screen<'_>) -> Outco
     let tables = client.list_tables().await?;
     match verb {
         Shard::List { table } => {
-            let mut shards = client.cached_shards();
+            let mut shards = client.shard_map().await?;
             if let Some(name) = table {
                 let id = client.table(&name).await?.info().table_id;
                 shards.retain(|shard| shard.table_id == id);
@@ -66,21 +66,11 @@ pub async fn run(verb: Shard, global: &Global, screen: &mut Screen<'_>) -> Outco
             screen.show(&shards, |shards| listing(shards, &tables))
         }
         Shard::Describe { shard } => {
-            let entry = client
-                .cached_shards()
-                .into_iter()
-                .find(|entry| entry.shard_id == shard);
+            let entry = client.shard_map().await?.into_iter().find(|entry| entry.shard_id == shard);
             let entry = entry.ok_or_else(|| invalid(format!("there is no shard {shard}")))?;
             let table = name_of(&entry, &tables);
             let replicas = ask_replicas(&client, &entry).await;
-            screen.show(
-                &Description {
-                    shard: entry,
-                    table,
-                    replicas,
-                },
-                describe,
-            )
+            screen.show(&Description { shard: entry, table, replicas }, describe)
         }
     }
 }
@@ -89,29 +79,18 @@ async fn ask_replicas(client: &Client, entry: &ShardEntry) -> Vec<ReplicaLine> {
     let members: Vec<MemberInfo> = client.cached_members();
     let ask = |replica: &isobar_api::Replica| {
         let (node, role) = (replica.node_id, replica.role);
-        let region = members
-            .iter()
-            .find(|m| m.node_id == node)
-            .map(|m| m.region.clone());
+        let region = members.iter().find(|m| m.node_id == node).map(|m| m.region.clone());
         async move {
             let (report, problem) = match client.node_status(node).await {
                 Ok(status) => {
-                    let found = status
-                        .replicas
-                        .into_iter()
-                        .find(|r| r.shard.shard_id == entry.shard_id);
+                    let found =
+                        status.replicas.into_iter().find(|r| r.shard.shard_id == entry.shard_id);
                     let problem = found.is_none().then(|| "holds no replica".to_owned());
                     (found, problem)
                 }
                 Err(error) => (None, Some(error.message)),
             };
-            ReplicaLine {
-                node,
-                region,
-                role,
-                report,
-                problem,
-            }
+            ReplicaLine { node, region, role, report, problem }
         }
     };
     join_all(entry.replicas.iter().map(ask)).await
@@ -129,18 +108,12 @@ pub(super) fn listing(shards: &[ShardEntry], tables: &[TableInfo]) -> String {
             entry.shard_id.to_string(),
             name_of(entry, tables).unwrap_or_else(|| entry.table_id.to_string()),
             entry.range.to_string(),
-            entry
-                .leader
-                .map_or_else(|| "none".into(), |leader| leader.to_string()),
+            entry.leader.map_or_else(|| "none".into(), |leader| leader.to_string()),
             replicas(entry),
             entry.epoch.to_string(),
         ]
     });
-    grid(
-        ["shard", "table", "range", "leader", "replicas", "epoch"],
-        &[],
-        rows,
-    )
+    grid(["shard", "table", "range", "leader", "replicas", "epoch"], &[], rows)
 }
 
 /// Nodes of the replicas; learners in brackets.
@@ -149,20 +122,12 @@ fn replicas(entry: &ShardEntry) -> String {
         ReplicaRole::Voter => replica.node_id.to_string(),
         ReplicaRole::Learner => format!("({})", replica.node_id),
     };
-    entry
-        .replicas
-        .iter()
-        .map(show)
-        .collect::<Vec<_>>()
-        .join(" ")
+    entry.replicas.iter().map(show).collect::<Vec<_>>().join(" ")
 }
 
 fn describe(description: &Description) -> String {
     let entry = &description.shard;
-    let table = description
-        .table
-        .clone()
-        .unwrap_or_else(|| entry.table_id.to_string());
+    let table = description.table.clone().unwrap_or_else(|| entry.table_id.to_string());
     let rows = description.replicas.iter().map(|line| {
         let role = match (line.role, entry.leader == Some(line.node)) {
             (_, true) => "leader",
@@ -171,14 +136,10 @@ fn describe(description: &Description) -> String {
         };
         let report = line.report.as_ref();
         let figure = |f: fn(&ReplicaReport) -> String| report.map_or_else(|| "-".into(), f);
-        let fault = report
-            .and_then(|r| r.fault.clone())
-            .or_else(|| line.problem.clone());
+        let fault = report.and_then(|r| r.fault.clone()).or_else(|| line.problem.clone());
         [
             line.node.to_string(),
-            line.region
-                .as_ref()
-                .map_or_else(|| "-".into(), ToString::to_string),
+            line.region.as_ref().map_or_else(|| "-".into(), ToString::to_string),
             role.into(),
             figure(|r| r.applied_index.to_string()),
             figure(|r| show_bytes(r.size_bytes)),
@@ -192,13 +153,7 @@ fn describe(description: &Description) -> String {
         entry.range,
         entry.epoch,
         entry.term,
-        grid(
-            [
-                "node", "region", "role", "applied", "size", "p99 ms", "state"
-            ],
-            &[3, 4, 5],
-            rows
-        )
+        grid(["node", "region", "role", "applied", "size", "p99 ms", "state"], &[3, 4, 5], rows)
     )
 }
 
@@ -209,26 +164,13 @@ mod tests {
 
     #[test]
     fn a_shard_is_one_line() {
-        let replica = |n, role| Replica {
-            replica_id: ReplicaId(n),
-            node_id: NodeId(n),
-            role,
-        };
+        let replica = |n, role| Replica { replica_id: ReplicaId(n), node_id: NodeId(n), role };
         let entry = ShardEntry {
             shard_id: ShardId(4),
             table_id: TableId(1),
-            range: KeyRange {
-                start: "a".into(),
-                end: vec![],
-            },
-            epoch: Epoch {
-                shape: 2,
-                membership: 9,
-            },
-            replicas: vec![
-                replica(1, ReplicaRole::Voter),
-                replica(2, ReplicaRole::Learner),
-            ],
+            range: KeyRange { start: "a".into(), end: vec![] },
+            epoch: Epoch { shape: 2, membership: 9 },
+            replicas: vec![replica(1, ReplicaRole::Voter), replica(2, ReplicaRole::Learner)],
             leader: None,
             term: 3,
         };

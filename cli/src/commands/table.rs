@@ -58,11 +58,7 @@ impl Create {
             replicas_max: self.replicas_max.unwrap_or(widest.max(self.replicas)),
             ack: self.ack,
         };
-        TableSpec {
-            name: self.name,
-            rule,
-            split_keys: self.split_keys,
-        }
+        TableSpec { name: self.name, rule, split_keys: self.split_keys }
     }
 }
 
@@ -77,11 +73,7 @@ pub async fn run(verb: Table, global: &Global, screen: &mut Screen<'_>) -> Outco
             }
             let info = reach::cluster(global).await?.create_table(&spec).await?;
             screen.show(&info, |info| {
-                format!(
-                    "table {} ready with {} shards",
-                    info.spec.name,
-                    info.first_shards.len()
-                )
+                format!("table {} ready with {} shards", info.spec.name, info.first_shards.len())
             })
         }
         Table::List => {
@@ -91,7 +83,7 @@ pub async fn run(verb: Table, global: &Global, screen: &mut Screen<'_>) -> Outco
         Table::Describe { name } => {
             let client = reach::cluster(global).await?;
             let info = client.table(&name).await?.info().clone();
-            let mut shards = client.cached_shards();
+            let mut shards = client.shard_map().await?;
             shards.retain(|shard| shard.table_id == info.table_id);
             shards.sort_by(|a, b| a.range.cmp(&b.range));
             let document = json!({ "table": info, "shards": shards });
@@ -104,11 +96,7 @@ fn regions(rule: &TableRule) -> String {
     if rule.regions.is_empty() {
         return "every region".into();
     }
-    rule.regions
-        .iter()
-        .map(Region::as_str)
-        .collect::<Vec<_>>()
-        .join(",")
+    rule.regions.iter().map(Region::as_str).collect::<Vec<_>>().join(",")
 }
 
 fn state(info: &TableInfo) -> &'static str {
@@ -129,11 +117,7 @@ fn listing(tables: &[TableInfo]) -> String {
             regions(&info.spec.rule),
         ]
     });
-    grid(
-        ["table", "id", "state", "replicas", "ack", "regions"],
-        &[3],
-        rows,
-    )
+    grid(["table", "id", "state", "replicas", "ack", "regions"], &[3], rows)
 }
 
 fn description(info: &TableInfo, shards: &[ShardEntry]) -> String {
@@ -162,9 +146,7 @@ mod tests {
         let line = "isobar table create orders --regions eu,us --replicas 3 --ack majority \
                     --split-keys a,b";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("a legal line");
-        let Command::Table(Table::Create(create)) = cli.command else {
-            panic!("create")
-        };
+        let Command::Table(Table::Create(create)) = cli.command else { panic!("create") };
         let spec = create.spec();
         spec.validate().expect("legal");
         assert_eq!((spec.rule.replicas, spec.rule.replicas_max), (3, 5));

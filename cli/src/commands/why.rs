@@ -27,20 +27,14 @@ pub(super) fn explain(record: &PlanRecord, now_unix_ms: u64) -> String {
     text.push_str(&candidates(record));
     for note in &plan.notes {
         let weight = if note.fatal { "stopped" } else { "noted" };
-        text.push_str(&format!(
-            "\ncheck {weight} {}: {}\n",
-            note.shard, note.message
-        ));
+        text.push_str(&format!("\ncheck {weight} {}: {}\n", note.shard, note.message));
     }
     if record.directives.is_empty() {
         text.push_str("\nNothing was chosen.\n");
     }
     for directive in &record.directives {
         text.push_str(&format!("\n{}", directive_text(directive)));
-        text.push_str(&format!(
-            "  effect {}\n",
-            effect(&directive.directive.predicted)
-        ));
+        text.push_str(&format!("  effect {}\n", effect(&directive.directive.predicted)));
         text.push_str(&events(directive));
     }
     text
@@ -48,10 +42,7 @@ pub(super) fn explain(record: &PlanRecord, now_unix_ms: u64) -> String {
 
 fn inputs(record: &PlanRecord) -> String {
     let rows = record.plan.inputs.iter().map(|input| {
-        [
-            input.source.clone(),
-            input.age_ms.map_or_else(|| "missing".into(), show_ms),
-        ]
+        [input.source.clone(), input.age_ms.map_or_else(|| "missing".into(), show_ms)]
     });
     format!("\n{}", table(["input", "age"], &[1], rows))
 }
@@ -80,12 +71,7 @@ fn candidates(record: &PlanRecord) -> String {
 }
 
 fn steps(candidate: &Candidate) -> String {
-    candidate
-        .steps
-        .iter()
-        .map(Step::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    candidate.steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Terms in the order in which they decide; smaller is better.
@@ -142,19 +128,12 @@ mod tests {
             controller_term: Term(3),
             shard: ShardId(5),
             table: "orders".into(),
-            expected_epoch: Epoch {
-                shape: 1,
-                membership: 4,
-            },
+            expected_epoch: Epoch { shape: 1, membership: 4 },
             policy_version: 2,
             model_version: "holt-winters".into(),
             steps: vec![step(2)],
             undo: vec![step(1)],
-            budget: Budget {
-                copy_bytes: 0,
-                p99_rise_ms: 0.0,
-                stall_ms: 30_000,
-            },
+            budget: Budget { copy_bytes: 0, p99_rise_ms: 0.0, stall_ms: 30_000 },
             priority: 1,
             not_before_unix_ms: 0,
             expires_at_unix_ms: 0,
@@ -176,10 +155,7 @@ mod tests {
             shard: ShardId(5),
             kind,
             steps: directive.steps.clone(),
-            score: vec![ScoreTerm {
-                name: "read_rtt_ms_mean".into(),
-                value: 12.5,
-            }],
+            score: vec![ScoreTerm { name: "read_rtt_ms_mean".into(), value: 12.5 }],
             rejected: rejected.map(Into::into),
         };
         let event = |at_unix_ms, state, reason: &str| DirectiveEvent {
@@ -189,10 +165,7 @@ mod tests {
             steps_done: 0,
             reason: reason.into(),
         };
-        let input = |source: &str, age_ms| InputAge {
-            source: source.into(),
-            age_ms,
-        };
+        let input = |source: &str, age_ms| InputAge { source: source.into(), age_ms };
         PlanRecord {
             plan: Plan {
                 id: PlanId(42),
@@ -205,10 +178,7 @@ mod tests {
                 inputs: vec![input("report n1", Some(420)), input("report n4", None)],
                 candidates: vec![
                     candidate(DirectiveKind::TransferLeader, None),
-                    candidate(
-                        DirectiveKind::MoveReplica,
-                        Some("gain 0.4 ms is below 2 ms"),
-                    ),
+                    candidate(DirectiveKind::MoveReplica, Some("gain 0.4 ms is below 2 ms")),
                 ],
                 candidates_dropped: 12,
                 directives: vec![directive.clone()],

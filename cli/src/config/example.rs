@@ -20,10 +20,7 @@ fn write_example(mark: &str) -> String {
     let mut text = HEAD.to_owned();
     let mut open_section = "";
     for note in NOTES {
-        let (section, field) = note
-            .key
-            .rsplit_once('.')
-            .expect("every note is inside a section");
+        let (section, field) = note.key.rsplit_once('.').expect("every note is inside a section");
         if section != open_section {
             open_section = section;
             let _ = write!(text, "\n[{section}]\n");
@@ -47,20 +44,12 @@ mod tests {
     fn every_key_has_a_note_and_every_note_a_key() {
         let noted: BTreeSet<&str> = NOTES.iter().map(|note| note.key).collect();
         let defaults = keys::defaults();
-        let without: Vec<_> = defaults
-            .keys()
-            .filter(|key| !noted.contains(key.as_str()))
-            .collect();
-        assert!(
-            without.is_empty(),
-            "no note in config/notes.rs: {without:?}"
-        );
+        let without: Vec<_> = defaults.keys().filter(|key| !noted.contains(key.as_str())).collect();
+        assert!(without.is_empty(), "no note in config/notes.rs: {without:?}");
         for note in NOTES {
             assert_eq!(
                 note.example.is_some(),
-                defaults
-                    .get(note.key)
-                    .is_none_or(|v| v.as_table().is_some()),
+                defaults.get(note.key).is_none_or(|v| v.as_table().is_some()),
                 "{} has either a default or an example",
                 note.key
             );

@@ -18,11 +18,7 @@ pub(super) fn leaves(value: &toml::Value) -> BTreeMap<String, toml::Value> {
         match value {
             toml::Value::Table(table) if !table.is_empty() => {
                 for (key, value) in table {
-                    let path = if path.is_empty() {
-                        key.clone()
-                    } else {
-                        format!("{path}.{key}")
-                    };
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     walk(&path, value, found);
                 }
             }
@@ -48,9 +44,7 @@ pub(super) fn check<'a>(
         let is_known = known.iter().any(|k| k == key);
         // A whole section that is left empty says nothing wrong.
         let is_section = known.iter().any(|k| k.starts_with(&format!("{key}.")));
-        let is_open = notes::OPEN
-            .iter()
-            .any(|open| key.starts_with(&format!("{open}.")));
+        let is_open = notes::OPEN.iter().any(|open| key.starts_with(&format!("{open}.")));
         if !is_known && !is_section && !is_open {
             wrong.push(describe(key, &known));
         }
@@ -58,10 +52,7 @@ pub(super) fn check<'a>(
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(ApiError::new(
-        ErrorCode::BadConfig,
-        format!("{source}: {}", wrong.join("; ")),
-    ))
+    Err(ApiError::new(ErrorCode::BadConfig, format!("{source}: {}", wrong.join("; "))))
 }
 
 fn known() -> Vec<String> {
@@ -76,11 +67,7 @@ fn describe(key: &str, known: &[String]) -> String {
     let whole = closest(key, known.iter().map(String::as_str));
     let (section, field) = key.rsplit_once('.').unwrap_or(("", key));
     let inside = || {
-        let prefix = if section.is_empty() {
-            String::new()
-        } else {
-            format!("{section}.")
-        };
+        let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
         let siblings: Vec<&str> = known
             .iter()
             .filter_map(|k| k.strip_prefix(&prefix))
@@ -89,16 +76,8 @@ fn describe(key: &str, known: &[String]) -> String {
         closest(field, siblings).map(|name| format!("{prefix}{name}"))
     };
     // The same field in another section: `listen` belongs below `[node]`.
-    let elsewhere = || {
-        known
-            .iter()
-            .find(|k| k.rsplit('.').next() == Some(field))
-            .cloned()
-    };
-    match inside()
-        .or_else(|| whole.map(str::to_owned))
-        .or_else(elsewhere)
-    {
+    let elsewhere = || known.iter().find(|k| k.rsplit('.').next() == Some(field)).cloned();
+    match inside().or_else(|| whole.map(str::to_owned)).or_else(elsewhere) {
         Some(meant) => format!("there is no key `{key}`; did you mean `{meant}`?"),
         None => format!("there is no key `{key}`"),
     }
@@ -114,15 +93,8 @@ mod tests {
 
     #[test]
     fn known_keys_pass() {
-        check(
-            "f.toml",
-            [
-                "node.listen",
-                "node.raft.heartbeat_ms",
-                "controller.database_url",
-            ],
-        )
-        .expect("known");
+        check("f.toml", ["node.listen", "node.raft.heartbeat_ms", "controller.database_url"])
+            .expect("known");
         check("f.toml", ["node", "controller.rtt.eu.us"]).expect("a section and an open table");
     }
 

@@ -25,10 +25,7 @@ pub struct Flag {
 impl Flag {
     /// A flag with a value of its own type.
     pub fn new(key: &str, value: impl Into<Value>) -> Self {
-        Self {
-            key: key.into(),
-            value: value.into(),
-        }
+        Self { key: key.into(), value: value.into() }
     }
 
     /// Reads `key=value`; the value is a number, `true`, a list in brackets or a text.
@@ -61,11 +58,7 @@ impl<'a> Sources<'a> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self {
-            file,
-            environment,
-            flags,
-        }
+        Self { file, environment, flags }
     }
 }
 
@@ -76,10 +69,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ApiError> {
         let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
         let name = path.display().to_string();
         let value: toml::Value = toml::from_str(&text).map_err(|error| {
-            ApiError::new(
-                ErrorCode::BadConfig,
-                format!("{name}: {}", error.to_string().trim()),
-            )
+            ApiError::new(ErrorCode::BadConfig, format!("{name}: {}", error.to_string().trim()))
         })?;
         keys::check(&name, keys::leaves(&value).keys().map(String::as_str))?;
         figment = figment.merge(Toml::string(&text));
@@ -104,18 +94,13 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ApiError> {
 
 fn one_line(error: &figment::Error) -> String {
     let key = error.path.join(".");
-    if key.is_empty() {
-        error.kind.to_string()
-    } else {
-        format!("{key}: {}", error.kind)
-    }
+    if key.is_empty() { error.kind.to_string() } else { format!("{key}: {}", error.kind) }
 }
 
 /// `ISOBAR_NODE__RAFT__HEARTBEAT_MS` sets `node.raft.heartbeat_ms`; names without `__` belong to flags.
 fn environment_key(name: &str) -> Option<String> {
     let rest = name.strip_prefix(PREFIX)?;
-    rest.contains("__")
-        .then(|| rest.to_ascii_lowercase().replace("__", "."))
+    rest.contains("__").then(|| rest.to_ascii_lowercase().replace("__", "."))
 }
 
 #[cfg(test)]
@@ -130,10 +115,7 @@ mod tests {
     }
 
     fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).into(), (*v).into()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
     }
 
     #[test]
@@ -162,10 +144,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_means_the_defaults() {
-        assert_eq!(
-            load(&Sources::default()).expect("defaults"),
-            Settings::default()
-        );
+        assert_eq!(load(&Sources::default()).expect("defaults"), Settings::default());
         Settings::default().validate().expect("defaults hold");
     }
 
@@ -173,10 +152,7 @@ mod tests {
     fn wrong_keys_and_values_are_named() {
         let refused = |text: &str| {
             let file = file(text);
-            let sources = Sources {
-                file: Some(file.path()),
-                ..Sources::default()
-            };
+            let sources = Sources { file: Some(file.path()), ..Sources::default() };
             let error = load(&sources).expect_err("refused");
             assert_eq!(error.code, ErrorCode::BadConfig);
             error.message
@@ -198,20 +174,14 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_a_file_error() {
-        let sources = Sources {
-            file: Some(Path::new("no/such/file.toml")),
-            ..Sources::default()
-        };
+        let sources = Sources { file: Some(Path::new("no/such/file.toml")), ..Sources::default() };
         assert_eq!(load(&sources).expect_err("missing").code, ErrorCode::File);
     }
 
     #[test]
     fn settings_on_the_command_line_have_types() {
         let flag = Flag::parse("node.raft.heartbeat_ms=50").expect("a setting");
-        let sources = Sources {
-            flags: vec![flag],
-            ..Sources::default()
-        };
+        let sources = Sources { flags: vec![flag], ..Sources::default() };
         assert_eq!(load(&sources).expect("it reads").node.raft.heartbeat_ms, 50);
         assert!(Flag::parse("node.zone").is_err());
     }

@@ -10,7 +10,10 @@ use isobar_api::{
     policy::{BalancePolicy, Mode, ObservePolicy, Policy},
 };
 use isobar_controller::ControllerConfig;
-use isobar_node::{NodeConfig, config::{RaftTiming, StorageLimits}};
+use isobar_node::{
+    NodeConfig,
+    config::{RaftTiming, StorageLimits},
+};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -59,8 +62,9 @@ impl Cluster {
             let name = format!("node-{}", node.id.0);
             cluster.launch(&name, "node", &node_toml(&config)?, node.address)?;
         }
-        let policy = toml::to_string(&policy())
-            .map_err(|why| ApiError::new(ErrorCode::Internal, format!("writing the policy: {why}")))?;
+        let policy = toml::to_string(&policy()).map_err(|why| {
+            ApiError::new(ErrorCode::Internal, format!("writing the policy: {why}"))
+        })?;
         write(&cluster.path("policy.toml"), &policy)?;
         let config = cluster.controller_config(inputs);
         cluster.launch("controller", "controller", &controller_toml(&config)?, controller)?;
@@ -103,11 +107,18 @@ impl Cluster {
         }
     }
 
-    fn launch(&mut self, name: &str, command: &str, toml: &str, address: SocketAddr) -> Result<(), ApiError> {
+    fn launch(
+        &mut self,
+        name: &str,
+        command: &str,
+        toml: &str,
+        address: SocketAddr,
+    ) -> Result<(), ApiError> {
         let config = self.path(&format!("{name}.toml"));
         write(&config, toml)?;
         let log = self.path(&format!("{name}.log"));
-        self.processes.push(Process::start(ProcessSpec::of_config(name, command, &config, log, address))?);
+        self.processes
+            .push(Process::start(ProcessSpec::of_config(name, command, &config, log, address))?);
         Ok(())
     }
 
@@ -156,8 +167,17 @@ impl Cluster {
 /// The default policy with its times scaled to a day that passes in a minute or two; docs/src/demo.md says why.
 pub(super) fn policy() -> Policy {
     Policy {
-        observe: ObservePolicy { window_s: 2, windows_min: 3, horizon_windows: 2, ..ObservePolicy::default() },
-        balance: BalancePolicy { dwell_s: 4, moves_per_shard_hour: 1_000, ..BalancePolicy::default() },
+        observe: ObservePolicy {
+            window_s: 2,
+            windows_min: 3,
+            horizon_windows: 3,
+            ..ObservePolicy::default()
+        },
+        balance: BalancePolicy {
+            dwell_s: 4,
+            moves_per_shard_hour: 1_000,
+            ..BalancePolicy::default()
+        },
         ..Policy::default()
     }
 }
@@ -176,7 +196,10 @@ mod tests {
         let (ours, usual) = (policy(), Policy::default());
         assert_eq!(ours.balance.gain_ms_min, usual.balance.gain_ms_min);
         assert_eq!(ours.balance.gain_share_min, usual.balance.gain_share_min);
-        assert_eq!((ours.split, ours.repair, ours.budget), (usual.split, usual.repair, usual.budget));
+        assert_eq!(
+            (ours.split, ours.repair, ours.budget),
+            (usual.split, usual.repair, usual.budget)
+        );
         let text = toml::to_string(&policy()).expect("plain data");
         assert_eq!(toml::from_str::<Policy>(&text).expect("own text"), policy());
     }

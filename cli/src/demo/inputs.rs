@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, path::Path};
 pub(super) const NODE_REGIONS: [&str; 5] =
     ["us-east-1", "eu-west-1", "ap-northeast-1", "us-east-1", "eu-west-1"];
 /// Shards of each table; each is one neighbourhood of the reader model.
-pub(super) const SHARDS: u64 = 24;
+pub(super) const SHARDS: u64 = 16;
 /// Distinct keys at most: each is written to both tables before the load begins.
 const KEYS_MAX: usize = 8_000;
 /// Traces that do not tell reads from writes: every so-manieth access is made a write, to have some to check.
@@ -58,7 +58,10 @@ impl Inputs {
         let (accesses, writes_made) = planned(&trace, wanted)?;
         let keys = accesses.iter().map(|a| a.rank).max().map_or(0, |rank| rank + 1);
         if keys < SHARDS {
-            return Err(invalid(format!("{}: {keys} keys are too few for {SHARDS} shards", trace.name)));
+            return Err(invalid(format!(
+                "{}: {keys} keys are too few for {SHARDS} shards",
+                trace.name
+            )));
         }
         let rtt = match &args.rtt {
             Some(path) => read_rtt(path).map_err(ApiError::from)?,
@@ -90,7 +93,8 @@ impl Inputs {
 
     /// The first rank of each shard but the first: the keys at which the tables are cut.
     pub(super) fn cuts(&self) -> Vec<u64> {
-        let first_of = |shard: u64| (0..self.keys).find(|rank| self.readers.neighbourhood_of(*rank) == shard);
+        let first_of =
+            |shard: u64| (0..self.keys).find(|rank| self.readers.neighbourhood_of(*rank) == shard);
         (1..SHARDS).filter_map(first_of).collect()
     }
 }
@@ -200,7 +204,8 @@ pub(super) mod tests {
         let (planned, made) = super::planned(&trace(&reads), 1_000).expect("accesses");
         assert!(made);
         assert_eq!(planned.iter().filter(|p| p.write).count(), 4);
-        let (planned, made) = super::planned(&trace(&[(7, Op::Write), (3, Op::Read)]), 9).expect("two");
+        let (planned, made) =
+            super::planned(&trace(&[(7, Op::Write), (3, Op::Read)]), 9).expect("two");
         assert!(!made);
         assert_eq!(planned, [Planned { rank: 1, write: true }, Planned { rank: 0, write: false }]);
     }

@@ -86,7 +86,8 @@ impl Ledger {
     /// Keys with acknowledged writes, of one table.
     pub(super) fn ranks(&self, table: Table) -> Vec<u64> {
         let inner = self.lock();
-        let acknowledged = inner.keys.iter().filter(|((t, _), w)| *t == table && !w.acknowledged.is_empty());
+        let acknowledged =
+            inner.keys.iter().filter(|((t, _), w)| *t == table && !w.acknowledged.is_empty());
         acknowledged.map(|((_, rank), _)| *rank).collect()
     }
 
@@ -118,10 +119,11 @@ impl Ledger {
 fn lost(writes: &Writes, row: Option<(Version, u64)>) -> u64 {
     let all = writes.acknowledged.len() as u64;
     let Some((version, id)) = row else { return all };
-    let is_ours = match writes.acknowledged.iter().find(|(acknowledged, _)| *acknowledged == version) {
-        Some((_, acknowledged)) => *acknowledged == id,
-        None => writes.open.contains(&id),
-    };
+    let is_ours =
+        match writes.acknowledged.iter().find(|(acknowledged, _)| *acknowledged == version) {
+            Some((_, acknowledged)) => *acknowledged == id,
+            None => writes.open.contains(&id),
+        };
     if !is_ours {
         return all;
     }
@@ -176,7 +178,11 @@ mod tests {
         let (ledger, a, b) = two_writes();
         assert_eq!(verdict(&ledger, Some((at(10), a))), (2, 1, 1));
         assert_eq!(verdict(&ledger, None), (2, 0, 2));
-        assert_eq!(verdict(&ledger, Some((at(20), a))), (2, 0, 2), "another value under its version");
+        assert_eq!(
+            verdict(&ledger, Some((at(20), a))),
+            (2, 0, 2),
+            "another value under its version"
+        );
         assert_eq!(verdict(&ledger, Some((at(30), b + 9))), (2, 0, 2), "nobody wrote that");
     }
 

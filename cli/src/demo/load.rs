@@ -23,6 +23,8 @@ const UNDER_WAY_MAX: usize = 2_000;
 const ANSWER_WITHIN_MS: u64 = 8_000;
 /// Between two attempts of the client on different replicas.
 const ATTEMPT_WITHIN_MS: u64 = 3_000;
+/// Requests under way to one node: the client's own limit.
+const LANE_REQUESTS_MAX: usize = 64;
 /// Longest wait for the last answers.
 const DRAIN_WITHIN: Duration = Duration::from_secs(9);
 
@@ -49,6 +51,10 @@ impl Load {
                 wan: Some(WanEmulation { rtt: inputs.rtt.clone() }),
                 request_timeout_ms: ANSWER_WITHIN_MS,
                 attempt_timeout_ms: ATTEMPT_WITHIN_MS,
+                // While a leader changes its reads wait; they must not hold up those of other shards on the node.
+                lane_requests_max: LANE_REQUESTS_MAX,
+                // A request across the world holds its lane for a whole round trip.
+                lane_requests_max: 64,
                 ..ClientConfig::with_seeds(seeds.to_vec())
             };
             let client = Client::connect(config).await?;
@@ -89,37 +95,50 @@ impl Load {
         let _ = timeout(DRAIN_WITHIN, drained).await;
     }
 
-    async fn access(self: Arc<Self>, arrival: Arrival, shard: u64, at: Instant, control_first: bool) {
+    async fn access(
+        self: Arc<Self>,
+        arrival: Arrival,
+        shard: u64,
+        at: Instant,
+        control_first: bool,
+    ) {
         let Some([control, orders]) = self.readers.get(&arrival.region) else { return };
         let both = [(Table::Control, control), (Table::Orders, orders)];
         let [first, second] = if control_first { both } else { [both[1], both[0]] };
         if arrival.access.write {
             tokio::join!(self.write(&arrival, first), self.write(&arrival, second));
         } else {
-            tokio::join!(self.read(&arrival, shard, at, first), self.read(&arrival, shard, at, second));
+            tokio::join!(
+                self.read(&arrival, shard, at, first),
+                self.read(&arrival, shard, at, second)
+            );
         }
     }
 
-    async fn read(&self, arrival: &Arrival, shard: u64, at: Instant, (table, handle): (Table, &TableHandle)) {
+    async fn read(
+        &self,
+        arrival: &Arrival,
+        shard: u64,
+        at: Instant,
+        (table, handle): (Table, &TableHandle),
+    ) {
         let key = key_of(arrival.access.rank);
         let answer = handle.get(&key, ReadLevel::Linearizable).await;
         let latency = at.elapsed();
         // The leader that the client knows now is the one that answered: a wrong guess was corrected by the answer.
-        let leader = || handle.shard_of(&key).and_then(|entry| entry.leader);
-        let served_in = match &answer {
-            Ok(Some(_)) => leader().and_then(|node| self.homes.get(&node).cloned()),
-            Ok(None) => None,
-            Err(error) => {
-                tracing::debug!(%error, table = table.name(), "a read failed");
-                None
-            }
-        };
+        let leader = handle.shard_of(&key).and_then(|entry| entry.leader);
+        let served_in = leader.and_then(|node| self.homes.get(&node).cloned());
+        let failed = !matches!(answer, Ok(Some(_)));
+        if let Err(error) = answer {
+            tracing::debug!(%error, table = table.name(), "a read failed");
+        }
         self.meter.record(Sample {
             table,
             at_us: arrival.at_us,
             latency,
             reader: arrival.region.clone(),
-            served_in,
+            failed,
+            served_in: served_in.filter(|_| !failed),
             shard,
             hour: arrival.hour,
         });

@@ -31,7 +31,9 @@ pub(super) struct Sample {
     pub(super) at_us: u64,
     pub(super) latency: Duration,
     pub(super) reader: Region,
-    /// Region of the leader that served it; `None`: it failed.
+    /// Whether there was no row in time.
+    pub(super) failed: bool,
+    /// Region of the leader; `None`: not known when the answer came.
     pub(super) served_in: Option<Region>,
     pub(super) shard: u64,
     pub(super) hour: f64,
@@ -47,7 +49,8 @@ pub(super) struct Figures {
     pub(super) mean_ms: f64,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
-    /// Share of the answered reads whose leader was in another region than the reader.
+    /// Share of the reads whose leader was in another region than the reader; without those whose leader was not
+    /// known to the client when the answer came.
     pub(super) cross_region_share: f64,
 }
 
@@ -64,6 +67,7 @@ struct Tally {
     sum_us: u64,
     count: u64,
     failed: u64,
+    placed: u64,
     cross: u64,
 }
 
@@ -96,7 +100,17 @@ impl Meter {
     pub(super) fn record(&self, sample: Sample) {
         let acting = sample.at_us >= self.act_from_us.load(Ordering::Relaxed);
         let phase = if acting { Phase::Act } else { Phase::Observe };
-        let latency_us = u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_US_MAX);
+        let latency_us =
+            u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_US_MAX);
+        eprintln!(
+            "SAMPLE {} {} {} {} {} {}",
+            sample.at_us / 1000,
+            sample.table.name(),
+            latency_us / 1000,
+            sample.shard,
+            sample.reader,
+            sample.served_in.as_ref().map_or("-", |r| r.as_str())
+        );
         let mut inner = self.lock();
         let tally = inner.tallies.entry((sample.table, phase)).or_insert_with(Tally::new);
         tally.add(latency_us, &sample);
@@ -122,7 +136,10 @@ impl Meter {
         let readers = std::mem::take(&mut inner.recent_readers);
         let total = readers.values().sum::<u64>().max(1) as f64;
         Interval {
-            mean_ms: recent.into_iter().map(|(t, (sum, n))| (t, sum as f64 / n.max(1) as f64 / 1e3)).collect(),
+            mean_ms: recent
+                .into_iter()
+                .map(|(t, (sum, n))| (t, sum as f64 / n.max(1) as f64 / 1e3))
+                .collect(),
             readers: readers.into_iter().map(|(region, n)| (region, n as f64 / total)).collect(),
         }
     }
@@ -150,29 +167,29 @@ impl Meter {
 impl Tally {
     fn new() -> Self {
         let histogram = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("legal bounds");
-        Self { histogram, sum_us: 0, count: 0, failed: 0, cross: 0 }
+        Self { histogram, sum_us: 0, count: 0, failed: 0, placed: 0, cross: 0 }
     }
 
     fn add(&mut self, latency_us: u64, sample: &Sample) {
         self.histogram.saturating_record(latency_us);
         self.sum_us += latency_us;
         self.count += 1;
-        match &sample.served_in {
-            None => self.failed += 1,
-            Some(region) => self.cross += u64::from(*region != sample.reader),
+        self.failed += u64::from(sample.failed);
+        if let Some(region) = &sample.served_in {
+            self.placed += 1;
+            self.cross += u64::from(*region != sample.reader);
         }
     }
 
     fn figures(&self) -> Figures {
         let ms = |quantile| self.histogram.value_at_quantile(quantile) as f64 / 1e3;
-        let answered = (self.count - self.failed).max(1) as f64;
         Figures {
             count: self.count,
             failed: self.failed,
             mean_ms: self.sum_us as f64 / self.count.max(1) as f64 / 1e3,
             p50_ms: ms(0.5),
             p99_ms: ms(0.99),
-            cross_region_share: self.cross as f64 / answered,
+            cross_region_share: self.cross as f64 / self.placed.max(1) as f64,
         }
     }
 }
@@ -191,6 +208,7 @@ mod tests {
             at_us,
             latency: Duration::from_millis(ms),
             reader: region(from),
+            failed: served.is_none(),
             served_in: served.map(region),
             shard: 0,
             hour: 3.5,

@@ -44,8 +44,11 @@ use workload::Workload;
 
 /// Exit code after Ctrl-C, as shells have it.
 const INTERRUPTED: Exit = Exit(130);
+/// How long a day of the readers takes: a second is ten minutes, however long the run. Faster, and an arrival series
+/// of a few reads a second could not be told from chance before the readers have moved on.
+const DAY_LENGTH_MS: u64 = 144_000;
 /// The part of the load in which the controller only looks.
-const OBSERVE_SHARE: f64 = 0.35;
+const OBSERVE_SHARE: f64 = 0.25;
 /// The load lasts at least this long, however long setting up took.
 const LOAD_MIN: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -59,7 +62,9 @@ pub async fn run(args: Demo, screen: &mut Screen<'_>) -> Outcome {
     let began = Instant::now();
     let stop = stop_on_signal()?;
     let mut talk = Talk::new(screen, began);
-    talk.line("isobar demo: 5 node processes in 3 regions, a controller, and readers that wake and sleep");
+    talk.line(
+        "isobar demo: 5 node processes in 3 regions, a controller, and readers that wake and sleep",
+    );
     let inputs = Arc::new(Inputs::read(&args)?);
     introduce(&inputs, &args, &mut talk);
     let mut cluster = Cluster::start(&inputs)?;
@@ -90,7 +95,11 @@ pub async fn run(args: Demo, screen: &mut Screen<'_>) -> Outcome {
 }
 
 fn introduce(inputs: &Inputs, args: &Demo, talk: &mut Talk<'_, '_>) {
-    let writes = if inputs.writes_made { "reads only; every tenth access is made a write" } else { "its own writes" };
+    let writes = if inputs.writes_made {
+        "reads only; every tenth access is made a write"
+    } else {
+        "its own writes"
+    };
     talk.line(&format!(
         "trace {} ({} accesses, {} keys, {writes}), {} accesses/s, seed {}",
         inputs.trace,
@@ -100,9 +109,15 @@ fn introduce(inputs: &Inputs, args: &Demo, talk: &mut Talk<'_, '_>) {
         args.seed
     ));
     let pairs = inputs.regions.iter().enumerate().flat_map(|(at, a)| {
-        inputs.regions[at + 1..].iter().filter_map(move |b| Some(format!("{a}–{b} {:.0} ms", inputs.rtt.get(a, b)?)))
+        inputs.regions[at + 1..]
+            .iter()
+            .filter_map(move |b| Some(format!("{a}–{b} {:.0} ms", inputs.rtt.get(a, b)?)))
     });
-    talk.line(&format!("round trips ({}): {}", inputs.rtt_name, pairs.collect::<Vec<_>>().join(", ")));
+    talk.line(&format!(
+        "round trips ({}): {}",
+        inputs.rtt_name,
+        pairs.collect::<Vec<_>>().join(", ")
+    ));
 }
 
 /// Text to stdout; or talk to stderr and one document to stdout.
@@ -155,17 +170,33 @@ struct Watch<'w> {
 
 impl Play<'_> {
     async fn run(self, cluster: &mut Cluster, talk: &mut Talk<'_, '_>) -> Result<Report, ApiError> {
-        let controller = ControllerClient::new(&cluster.controller.to_string(), CONTROLLER_TIMEOUT_MS)?;
+        let controller =
+            ControllerClient::new(&cluster.controller.to_string(), CONTROLLER_TIMEOUT_MS)?;
         let (load, tables) = self.set_up(cluster, &controller, talk).await?;
         let times = self.times();
-        let workload = Workload::new(self.inputs.clone(), times.day, self.args.rate as f64, self.args.seed);
-        let sending = load.clone().run(workload, self.inputs.clone(), times.load, times.end, self.stop.clone());
+        let workload =
+            Workload::new(self.inputs.clone(), times.day, self.args.rate as f64, self.args.seed);
+        let sending = load.clone().run(
+            workload,
+            self.inputs.clone(),
+            times.load,
+            times.end,
+            self.stop.clone(),
+        );
         let sending = tokio::spawn(sending);
         talk.line("load begins; phase 1, observe: the controller looks and learns, nothing moves");
         let story = Story::new(cluster.homes());
         let told = Instant::now();
-        let mut watch =
-            Watch { cluster, controller, load, story, times, told, status: None, directives: Vec::new() };
+        let mut watch = Watch {
+            cluster,
+            controller,
+            load,
+            story,
+            times,
+            told,
+            status: None,
+            directives: Vec::new(),
+        };
         watch.follow(talk, times.act, "observe").await?;
         watch.controller.set_mode(Mode::Act, "isobar demo", "phase 2").await?;
         watch.load.meter.act_from(micros_since(times.load));
@@ -209,7 +240,11 @@ impl Play<'_> {
         talk.live("starting processes".into());
         cluster.ready().await?;
         let at = |region| {
-            let ids = cluster.nodes.iter().filter(move |node| &node.region == region).map(|n| n.id.to_string());
+            let ids = cluster
+                .nodes
+                .iter()
+                .filter(move |node| &node.region == region)
+                .map(|n| n.id.to_string());
             format!("{region} {}", ids.collect::<Vec<_>>().join(" "))
         };
         let places: Vec<String> = self.inputs.regions.iter().map(at).collect();
@@ -236,19 +271,23 @@ impl Play<'_> {
         let load = Instant::now();
         let end = (self.began + Duration::from_secs(self.args.seconds)).max(load + LOAD_MIN);
         let length = end - load;
-        let day_length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         Times {
             load,
             act: load + length.mul_f64(OBSERVE_SHARE),
             end,
-            day: CompressedDay { start_h: 0.0, day_length_ms },
+            day: CompressedDay { start_h: 0.0, day_length_ms: DAY_LENGTH_MS },
         }
     }
 }
 
 impl Watch<'_> {
     /// Shows what happens until a moment comes; fails if a process ends.
-    async fn follow(&mut self, talk: &mut Talk<'_, '_>, until: Instant, phase: &str) -> Result<(), ApiError> {
+    async fn follow(
+        &mut self,
+        talk: &mut Talk<'_, '_>,
+        until: Instant,
+        phase: &str,
+    ) -> Result<(), ApiError> {
         loop {
             let next = Instant::now() + LOOK_EVERY;
             self.cluster.check()?;
@@ -259,7 +298,9 @@ impl Watch<'_> {
                 self.told = Instant::now();
                 let (started, verified) = self.story.counts();
                 let interval = interval_text(&self.load.meter.take_interval());
-                talk.line(&format!("{phase} {clock}  {interval}  directives {started}, verified {verified}"));
+                talk.line(&format!(
+                    "{phase} {clock}  {interval}  directives {started}, verified {verified}"
+                ));
             }
             let left = self.times.end.saturating_duration_since(Instant::now()).as_secs();
             talk.live(format!("{phase} {clock}, {left} s of load to go"));
@@ -273,8 +314,10 @@ impl Watch<'_> {
 
     /// Asks the controller what it learned and did. An answer that does not come is asked for again at the next look.
     async fn look(&mut self, talk: &mut Talk<'_, '_>) {
-        let (status, directives) =
-            tokio::join!(self.controller.status(), self.controller.directives(DIRECTIVES_MAX, None));
+        let (status, directives) = tokio::join!(
+            self.controller.status(),
+            self.controller.directives(DIRECTIVES_MAX, None)
+        );
         match (status, directives) {
             (Ok(status), Ok(directives)) => {
                 for line in self.story.go_on(&status, &directives) {
@@ -282,15 +325,21 @@ impl Watch<'_> {
                 }
                 (self.status, self.directives) = (Some(status), directives);
             }
-            (Err(error), _) | (_, Err(error)) => tracing::debug!(%error, "the controller did not answer"),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(%error, "the controller did not answer")
+            }
         }
     }
 }
 
 fn interval_text(interval: &Interval) -> String {
-    let mean = |table| interval.mean_ms.get(&table).map_or_else(|| "-".into(), |ms| format!("{ms:.0}"));
-    let readers: Vec<String> =
-        interval.readers.iter().map(|(region, share)| format!("{region} {:.0} %", share * 100.0)).collect();
+    let mean =
+        |table| interval.mean_ms.get(&table).map_or_else(|| "-".into(), |ms| format!("{ms:.0}"));
+    let readers: Vec<String> = interval
+        .readers
+        .iter()
+        .map(|(region, share)| format!("{region} {:.0} %", share * 100.0))
+        .collect();
     format!(
         "mean read ms: control {}, orders {}  readers: {}",
         mean(Table::Control),

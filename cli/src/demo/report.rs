@@ -173,7 +173,8 @@ impl Report {
             row("act", "control: hash placement", &reads.hashed),
             row("act", "orders: moved by isobar", &reads.act),
         ];
-        let header = ["phase", "table", "reads", "mean ms", "p50 ms", "p99 ms", "cross-region", "failed"];
+        let header =
+            ["phase", "table", "reads", "mean ms", "p50 ms", "p99 ms", "cross-region", "failed"];
         let mut text = table(header, &[2, 3, 4, 5, 6, 7], rows);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\n{}", self.improvement.text());
@@ -186,15 +187,21 @@ impl Report {
         );
         let _ = match &self.kept {
             Some(folder) => writeln!(text, "data, configuration and logs are kept in {folder}"),
-            None => writeln!(text, "all processes are stopped, data and logs are removed (--keep keeps them)"),
+            None => writeln!(
+                text,
+                "all processes are stopped, data and logs are removed (--keep keeps them)"
+            ),
         };
         text
     }
 
     fn directives_text(&self) -> String {
-        let verified = self.directives.iter().filter(|d| d.state == DirectiveState::Verified).count();
-        let mut text =
-            format!("\ndirectives: {} carried out, {verified} of them verified so far\n", self.directives.len());
+        let verified =
+            self.directives.iter().filter(|d| d.state == DirectiveState::Verified).count();
+        let mut text = format!(
+            "\ndirectives: {} carried out, {verified} of them verified so far\n",
+            self.directives.len()
+        );
         let ms = |value: f64| format!("{value:.1}");
         let rows = self.directives.iter().take(DIRECTIVES_SHOWN).map(|d| {
             [
@@ -210,7 +217,9 @@ impl Report {
         });
         let header = ["id", "kind", "shard", "state", "before", "predicted", "realised", "reason"];
         text.push_str(&table(header, &[4, 5, 6], rows));
-        if let Some(more) = self.directives.len().checked_sub(DIRECTIVES_SHOWN).filter(|more| *more > 0) {
+        if let Some(more) =
+            self.directives.len().checked_sub(DIRECTIVES_SHOWN).filter(|more| *more > 0)
+        {
             let _ = writeln!(text, "and {more} more: -o json has all of them");
         }
         text.push('\n');
@@ -238,10 +247,15 @@ impl Improvement {
         });
         let start = match self.mean_share_at_start {
             s if s.abs() < 0.005 => "the two tables began alike".into(),
-            s if s > 0.0 => format!("orders had begun {} better by the luck of hashing", percent(s)),
+            s if s > 0.0 => {
+                format!("orders had begun {} better by the luck of hashing", percent(s))
+            }
             s => format!("orders had begun {} worse by the luck of hashing", percent(-s)),
         };
-        format!("acting lowers the mean read latency by {}{most}; {start}", percent(self.mean_share))
+        format!(
+            "acting lowers the mean read latency by {}{most}; {start}",
+            percent(self.mean_share)
+        )
     }
 }
 
@@ -275,14 +289,18 @@ mod tests {
         let (args, meter) = (args(), Meter::new());
         let inputs = Inputs::read(&args).expect("embedded");
         let [ap, us] = [&inputs.regions[0], &inputs.regions[2]];
-        for (table, at_us, ms) in
-            [(Table::Control, 1, 100), (Table::Orders, 1, 110), (Table::Control, 9, 100), (Table::Orders, 9, 40)]
-        {
+        for (table, at_us, ms) in [
+            (Table::Control, 1, 100),
+            (Table::Orders, 1, 110),
+            (Table::Control, 9, 100),
+            (Table::Orders, 9, 40),
+        ] {
             meter.record(Sample {
                 table,
                 at_us,
                 latency: Duration::from_millis(ms),
                 reader: ap.clone(),
+                failed: false,
                 served_in: Some(if ms == 40 { ap.clone() } else { us.clone() }),
                 shard: 1,
                 hour: 1.0,
@@ -309,15 +327,34 @@ mod tests {
     fn the_document_has_what_is_promised() {
         let json = serde_json::to_value(report(Tally::default())).expect("plain data");
         for path in [
-            "/mode", "/trace", "/nodes", "/seconds", "/seed", "/reads/static/mean_ms", "/reads/observe/p50_ms",
-            "/reads/act/p99_ms", "/reads/act/cross_region_share", "/reads/static/count", "/directives/0/id",
-            "/directives/0/kind", "/directives/0/reason", "/directives/0/state", "/directives/0/predicted/after",
-            "/directives/0/realised", "/writes/acknowledged", "/writes/verified", "/writes/lost",
+            "/mode",
+            "/trace",
+            "/nodes",
+            "/seconds",
+            "/seed",
+            "/reads/static/mean_ms",
+            "/reads/observe/p50_ms",
+            "/reads/act/p99_ms",
+            "/reads/act/cross_region_share",
+            "/reads/static/count",
+            "/directives/0/id",
+            "/directives/0/kind",
+            "/directives/0/reason",
+            "/directives/0/state",
+            "/directives/0/predicted/after",
+            "/directives/0/realised",
+            "/writes/acknowledged",
+            "/writes/verified",
+            "/writes/lost",
             "/improvement/mean_share",
         ] {
             assert!(json.pointer(path).is_some(), "{path}");
         }
-        assert_eq!(json["directives"].as_array().map(Vec::len), Some(1), "what never began is only counted");
+        assert_eq!(
+            json["directives"].as_array().map(Vec::len),
+            Some(1),
+            "what never began is only counted"
+        );
         assert_eq!(json["directives_not_started"], 1);
         assert!((json["improvement"]["mean_share"].as_f64().expect("a number") - 0.6).abs() < 0.01);
         assert_eq!(json["improvement"]["mean_share_possible"], 1.0);
@@ -335,7 +372,10 @@ mod tests {
     fn the_text_has_all_four_rows_and_the_luck() {
         let text = report(Tally { acknowledged: 5, verified: 5, lost: 0, unknown: 1 }).text();
         assert!(text.contains("orders: moved by isobar"), "{text}");
-        assert!(text.contains("by 60 %") && text.contains("10 % worse by the luck of hashing"), "{text}");
+        assert!(
+            text.contains("by 60 %") && text.contains("10 % worse by the luck of hashing"),
+            "{text}"
+        );
         assert!(text.contains("5 acknowledged, 5 verified, 0 lost"), "{text}");
     }
 }

@@ -28,7 +28,11 @@ impl Story {
     }
 
     /// Lines for what changed since the last call.
-    pub(super) fn go_on(&mut self, status: &ControllerStatus, records: &[DirectiveRecord]) -> Vec<String> {
+    pub(super) fn go_on(
+        &mut self,
+        status: &ControllerStatus,
+        records: &[DirectiveRecord],
+    ) -> Vec<String> {
         let mut lines: Vec<String> = self.learned(status).into_iter().collect();
         // The list is newest first.
         for record in records.iter().rev() {
@@ -47,24 +51,36 @@ impl Story {
     }
 
     fn learned(&mut self, status: &ControllerStatus) -> Option<String> {
-        let names = |list: &[(String, u32)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names =
+            |list: &[(String, u32)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let now = &status.champions;
         let series: u32 = now.iter().map(|(_, count)| count).sum();
         if series == 0 || names(now) == names(&self.champions) {
             return None;
         }
         self.champions = now.clone();
-        let each: Vec<String> = now.iter().map(|(name, count)| format!("{name} for {count}")).collect();
-        Some(format!("learned: best forecaster of {series} arrival series by backtest: {}", each.join(", ")))
+        let each: Vec<String> =
+            now.iter().map(|(name, count)| format!("{name} for {count}")).collect();
+        Some(format!(
+            "learned: best forecaster of {series} arrival series by backtest: {}",
+            each.join(", ")
+        ))
     }
 
-    fn changed(&mut self, record: &DirectiveRecord, before: Option<DirectiveState>) -> Option<String> {
+    fn changed(
+        &mut self,
+        record: &DirectiveRecord,
+        before: Option<DirectiveState>,
+    ) -> Option<String> {
         use DirectiveState as S;
         let d = &record.directive;
         match record.state {
             S::Proposed | S::Checked if !self.proposed => {
                 self.proposed = true;
-                Some(format!("proposal {} {} {}: {} (not carried out in mode observe)", d.id, d.kind, d.shard, d.reason))
+                Some(format!(
+                    "proposal {} {} {}: {} (not carried out in mode observe)",
+                    d.id, d.kind, d.shard, d.reason
+                ))
             }
             S::Verified => {
                 self.verified += 1;
@@ -85,8 +101,11 @@ impl Story {
             state if began(Some(state)) && !began(before) => {
                 self.started += 1;
                 let to = d.steps.iter().rev().find_map(|step| step.target());
-                let to = to.and_then(|node| self.homes.get(&node)).map_or_else(String::new, |r| format!(" to {r}"));
-                told(self.started).then(|| format!("{} {} {}{to}: {}", d.id, d.kind, d.shard, d.reason))
+                let to = to
+                    .and_then(|node| self.homes.get(&node))
+                    .map_or_else(String::new, |r| format!(" to {r}"));
+                told(self.started)
+                    .then(|| format!("{} {} {}{to}: {}", d.id, d.kind, d.shard, d.reason))
             }
             _ => None,
         }
@@ -98,7 +117,15 @@ pub(super) fn began(state: Option<DirectiveState>) -> bool {
     use DirectiveState as S;
     matches!(
         state,
-        Some(S::Sent | S::Accepted | S::Applied | S::Verified | S::Failed | S::Compensating | S::Undone)
+        Some(
+            S::Sent
+                | S::Accepted
+                | S::Applied
+                | S::Verified
+                | S::Failed
+                | S::Compensating
+                | S::Undone
+        )
     )
 }
 
@@ -116,7 +143,11 @@ pub(super) mod tests {
         policy::Mode,
     };
 
-    pub(in crate::demo) fn record(id: u64, state: DirectiveState, realised: Option<f64>) -> DirectiveRecord {
+    pub(in crate::demo) fn record(
+        id: u64,
+        state: DirectiveState,
+        realised: Option<f64>,
+    ) -> DirectiveRecord {
         let predicted = Effect {
             metric: "read_rtt_ms_mean".into(),
             before: 120.0,
@@ -178,14 +209,18 @@ pub(super) mod tests {
         assert_eq!(begun, ["d7 transfer_leader s5 to ap-northeast-1: most readers are there"]);
         assert!(story.go_on(&none, &[record(7, DirectiveState::Applied, None)]).is_empty());
         let done = story.go_on(&none, &[record(7, DirectiveState::Verified, Some(42.0))]);
-        assert_eq!(done, ["d7 s5 verified: read_rtt_ms_mean 120.0 before, 40.0 predicted, 42.0 measured"]);
+        assert_eq!(
+            done,
+            ["d7 s5 verified: read_rtt_ms_mean 120.0 before, 40.0 predicted, 42.0 measured"]
+        );
         assert_eq!(story.counts(), (1, 1));
     }
 
     #[test]
     fn one_proposal_stands_for_all_and_failures_are_always_told() {
         let (mut story, none) = (story(), status(&[]));
-        let proposals = [record(2, DirectiveState::Checked, None), record(1, DirectiveState::Checked, None)];
+        let proposals =
+            [record(2, DirectiveState::Checked, None), record(1, DirectiveState::Checked, None)];
         assert_eq!(story.go_on(&none, &proposals).len(), 1);
         assert_eq!(story.go_on(&none, &[record(3, DirectiveState::Failed, None)]).len(), 1);
         assert_eq!(story.counts(), (0, 0));

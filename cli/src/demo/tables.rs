@@ -31,7 +31,12 @@ pub(super) async fn create(client: &Client, inputs: &Inputs) -> Result<[TableHan
     let split_keys: Vec<String> = inputs.cuts().into_iter().map(text).collect();
     let spec = |table: Table| TableSpec {
         name: table.name().into(),
-        rule: TableRule { regions: Vec::new(), replicas: 3, replicas_max: 5, ack: AckLevel::Majority },
+        rule: TableRule {
+            regions: Vec::new(),
+            replicas: 3,
+            replicas_max: 5,
+            ack: AckLevel::Majority,
+        },
         split_keys: split_keys.clone(),
     };
     let [control, orders] = Table::BOTH.map(spec);
@@ -46,19 +51,30 @@ pub(super) async fn handles(client: &Client) -> Result<[TableHandle; 2], ApiErro
 }
 
 /// Writes every key once to both tables.
-pub(super) async fn fill(tables: &[TableHandle; 2], inputs: &Inputs, ledger: &Ledger) -> Result<(), ApiError> {
+pub(super) async fn fill(
+    tables: &[TableHandle; 2],
+    inputs: &Inputs,
+    ledger: &Ledger,
+) -> Result<(), ApiError> {
     let mut ranks: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for rank in 0..inputs.keys {
         ranks.entry(inputs.readers.neighbourhood_of(rank)).or_default().push(rank);
     }
     let most = isobar_api::limits::BATCH_MUTATIONS_MAX;
     let chunks = ranks.values().flat_map(|ranks| ranks.chunks(most));
-    let batches = chunks.flat_map(|ranks| Table::BOTH.iter().zip(tables).map(move |(t, h)| (*t, h, ranks)));
-    let sent = stream::iter(batches).map(|(table, handle, ranks)| fill_shard(table, handle, ranks, ledger));
+    let batches =
+        chunks.flat_map(|ranks| Table::BOTH.iter().zip(tables).map(move |(t, h)| (*t, h, ranks)));
+    let sent = stream::iter(batches)
+        .map(|(table, handle, ranks)| fill_shard(table, handle, ranks, ledger));
     sent.buffer_unordered(BATCHES_AT_ONCE).try_collect::<Vec<()>>().await.map(|_| ())
 }
 
-async fn fill_shard(table: Table, handle: &TableHandle, ranks: &[u64], ledger: &Ledger) -> Result<(), ApiError> {
+async fn fill_shard(
+    table: Table,
+    handle: &TableHandle,
+    ranks: &[u64],
+    ledger: &Ledger,
+) -> Result<(), ApiError> {
     let ids: Vec<u64> = ranks.iter().map(|rank| ledger.begin((table, *rank))).collect();
     let put = |(rank, id): (&u64, &u64)| Mutation::put(key_of(*rank), value_of(*id));
     let mutations: Vec<Mutation> = ranks.iter().zip(&ids).map(put).collect();
@@ -70,11 +86,17 @@ async fn fill_shard(table: Table, handle: &TableHandle, ranks: &[u64], ledger: &
 }
 
 /// Keeps the controller's hands off one table, for the whole run.
-pub(super) async fn freeze(controller: &ControllerClient, table: Table, seconds: u64) -> Result<(), ApiError> {
+pub(super) async fn freeze(
+    controller: &ControllerClient,
+    table: Table,
+    seconds: u64,
+) -> Result<(), ApiError> {
     let scope = format!("table:{}", table.name());
     let deadline = Instant::now() + FREEZE_WITHIN;
     loop {
-        let frozen = controller.pause(&scope, "shows what hashing alone gives", "isobar demo", seconds).await;
+        let frozen = controller
+            .pause(&scope, "shows what hashing alone gives", "isobar demo", seconds)
+            .await;
         match frozen {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() < deadline && waits(error.code) => {}
@@ -89,7 +111,10 @@ fn waits(code: ErrorCode) -> bool {
 }
 
 /// Reads back every key that has an acknowledged write, and counts. The error is of the first read that failed.
-pub(super) async fn verify(tables: &[TableHandle; 2], ledger: &Ledger) -> (Tally, Option<ApiError>) {
+pub(super) async fn verify(
+    tables: &[TableHandle; 2],
+    ledger: &Ledger,
+) -> (Tally, Option<ApiError>) {
     let mut rows = BTreeMap::new();
     let mut first_error = None;
     for (table, handle) in Table::BOTH.into_iter().zip(tables) {
@@ -108,7 +133,11 @@ pub(super) async fn verify(tables: &[TableHandle; 2], ledger: &Ledger) -> (Tally
 
 type Found = (KeyAt, Option<(Version, u64)>);
 
-async fn read_back(table: Table, handle: &TableHandle, ranks: &[u64]) -> Result<Vec<Found>, ApiError> {
+async fn read_back(
+    table: Table,
+    handle: &TableHandle,
+    ranks: &[u64],
+) -> Result<Vec<Found>, ApiError> {
     let keys: Vec<Vec<u8>> = ranks.iter().map(|rank| key_of(*rank)).collect();
     let rows = handle.multi_get(&keys, ReadLevel::Linearizable).await?;
     let found = |(rank, row): (&u64, Option<isobar_client::Row>)| {

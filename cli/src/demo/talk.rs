@@ -15,7 +15,11 @@ impl<'s, 'a> Talk<'s, 'a> {
     pub(super) fn new(screen: &'s mut Screen<'a>, began: Instant) -> Self {
         let bar = ProgressBar::new_spinner();
         let live = screen.terminal && !screen.json;
-        bar.set_draw_target(if live { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() });
+        bar.set_draw_target(if live {
+            ProgressDrawTarget::stderr_with_hz(8)
+        } else {
+            ProgressDrawTarget::hidden()
+        });
         if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
             bar.set_style(style);
         }

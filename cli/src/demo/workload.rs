@@ -64,15 +64,20 @@ mod tests {
     #[test]
     fn the_rate_is_kept_and_the_sun_goes_round() {
         let inputs = Arc::new(Inputs::read(&args()).expect("embedded"));
-        let all: Vec<Arrival> =
-            Workload::new(inputs.clone(), DAY, 200.0, 1).take_while(|a| a.at_us < 60_000_000).collect();
+        let all: Vec<Arrival> = Workload::new(inputs.clone(), DAY, 200.0, 1)
+            .take_while(|a| a.at_us < 60_000_000)
+            .collect();
         assert!((11_000..13_000).contains(&all.len()), "{}", all.len());
         assert!(all.is_sorted_by_key(|a| a.at_us));
         let shares = |from_h: f64| {
             let mut count: BTreeMap<&str, f64> = BTreeMap::new();
-            let part: Vec<_> = all.iter().filter(|a| (from_h..from_h + 3.0).contains(&a.hour)).collect();
+            let part: Vec<_> =
+                all.iter().filter(|a| (from_h..from_h + 3.0).contains(&a.hour)).collect();
             part.iter().for_each(|a| *count.entry(a.region.as_str()).or_default() += 1.0);
-            count.into_iter().map(|(r, n)| (r.to_owned(), n / part.len() as f64)).collect::<BTreeMap<_, _>>()
+            count
+                .into_iter()
+                .map(|(r, n)| (r.to_owned(), n / part.len() as f64))
+                .collect::<BTreeMap<_, _>>()
         };
         // Evening in Asia at 10 h UTC, in America at 1 h.
         assert!(shares(10.0)["ap-northeast-1"] > shares(21.0)["ap-northeast-1"] + 0.1);
@@ -82,7 +87,8 @@ mod tests {
     #[test]
     fn the_seed_decides_everything() {
         let inputs = Arc::new(Inputs::read(&args()).expect("embedded"));
-        let run = |seed| Workload::new(inputs.clone(), DAY, 200.0, seed).take(500).collect::<Vec<_>>();
+        let run =
+            |seed| Workload::new(inputs.clone(), DAY, 200.0, seed).take(500).collect::<Vec<_>>();
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
     }

@@ -51,7 +51,13 @@ pub struct ProcessSpec {
 
 impl ProcessSpec {
     /// `isobar SUBCOMMAND --config FILE`, ending with its parent.
-    pub fn of_config(name: &str, command: &str, config: &Path, log: PathBuf, address: SocketAddr) -> Self {
+    pub fn of_config(
+        name: &str,
+        command: &str,
+        config: &Path,
+        log: PathBuf,
+        address: SocketAddr,
+    ) -> Self {
         let args = [command.into(), "--config".into(), config.into(), "--exit-with-parent".into()];
         Self { name: name.into(), args: args.into(), log, address }
     }
@@ -69,8 +75,9 @@ pub struct Process {
 impl Process {
     /// Starts this program again with other arguments.
     pub fn start(spec: ProcessSpec) -> Result<Self, ApiError> {
-        let program = std::env::current_exe()
-            .map_err(|why| ApiError::new(ErrorCode::Internal, format!("this program's path: {why}")))?;
+        let program = std::env::current_exe().map_err(|why| {
+            ApiError::new(ErrorCode::Internal, format!("this program's path: {why}"))
+        })?;
         let log = open_log(&spec.log)?;
         let copy = log.try_clone().map_err(|why| file_error(&spec.log, &why))?;
         let mut command = Command::new(program);
@@ -130,7 +137,8 @@ impl Process {
             };
             if Instant::now() >= deadline {
                 let (name, seconds) = (&self.spec.name, limit.as_secs());
-                let message = format!("{name} is not ready after {seconds} s: {waits_for}{}", self.tail());
+                let message =
+                    format!("{name} is not ready after {seconds} s: {waits_for}{}", self.tail());
                 return Err(ApiError::new(ErrorCode::Unavailable, message));
             }
             sleep(LOOK_EVERY).await;
@@ -173,7 +181,9 @@ impl Process {
 
     fn tail(&self) -> String {
         match log_tail(&self.spec.log) {
-            Ok(tail) if !tail.is_empty() => format!("; the end of {}:\n{tail}", self.spec.log.display()),
+            Ok(tail) if !tail.is_empty() => {
+                format!("; the end of {}:\n{tail}", self.spec.log.display())
+            }
             _ => format!("; its log is {}", self.spec.log.display()),
         }
     }
@@ -232,7 +242,8 @@ mod tests {
     #[test]
     fn a_child_is_told_its_config_and_to_end_with_us() {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let spec = ProcessSpec::of_config("node n1", "node", Path::new("a.toml"), "a.log".into(), address);
+        let spec =
+            ProcessSpec::of_config("node n1", "node", Path::new("a.toml"), "a.log".into(), address);
         assert_eq!(spec.args, ["node", "--config", "a.toml", "--exit-with-parent"]);
     }
 }

@@ -36,7 +36,11 @@ pub fn check_free(address: SocketAddr) -> Result<(), ApiError> {
 }
 
 fn taken(address: SocketAddr, why: &std::io::Error) -> ApiError {
-    let kind = if address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) { "" } else { " (is it an address of this machine?)" };
+    let kind = if address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        ""
+    } else {
+        " (is it an address of this machine?)"
+    };
     ApiError::new(ErrorCode::BadAddress, format!("{address} cannot be used: {why}{kind}"))
 }
 

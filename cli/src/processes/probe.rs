@@ -45,7 +45,9 @@ mod tests {
     #[test]
     fn only_200_is_ready() {
         assert_eq!(judge("HTTP/1.1 200 OK\r\n\r\n{\"ready\":true}"), Ok(()));
-        let waits = judge("HTTP/1.1 503 Service Unavailable\r\n\r\n{\"waiting\":{\"cluster\":\"starting\"}}");
+        let waits = judge(
+            "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"waiting\":{\"cluster\":\"starting\"}}",
+        );
         assert!(waits.expect_err("not ready").contains("starting"));
         assert!(judge("").is_err());
     }

@@ -8,15 +8,30 @@ use toml::{Table, Value};
 
 /// The text of a node's file.
 pub fn node_toml(config: &NodeConfig) -> Result<String, ApiError> {
-    section("node", config, &NodeConfig::default(), &["node_id", "listen", "data_dir", "region", "zone"])
+    section(
+        "node",
+        config,
+        &NodeConfig::default(),
+        &["node_id", "listen", "data_dir", "region", "zone"],
+    )
 }
 
 /// The text of a controller's file.
 pub fn controller_toml(config: &ControllerConfig) -> Result<String, ApiError> {
-    section("controller", config, &ControllerConfig::default(), &["listen", "data_dir", "connect", "mode"])
+    section(
+        "controller",
+        config,
+        &ControllerConfig::default(),
+        &["listen", "data_dir", "connect", "mode"],
+    )
 }
 
-fn section<T: Serialize>(name: &str, value: &T, default: &T, always: &[&str]) -> Result<String, ApiError> {
+fn section<T: Serialize>(
+    name: &str,
+    value: &T,
+    default: &T,
+    always: &[&str],
+) -> Result<String, ApiError> {
     let [Value::Table(mut keys), Value::Table(usual)] = [table(value)?, table(default)?] else {
         return Err(ApiError::new(ErrorCode::Internal, format!("[{name}] is no section")));
     };
@@ -67,7 +82,11 @@ mod tests {
 
     #[test]
     fn a_controllers_file_reads_back() {
-        let config = ControllerConfig { tick_ms: 500, policy: Some("p.toml".into()), ..ControllerConfig::default() };
+        let config = ControllerConfig {
+            tick_ms: 500,
+            policy: Some("p.toml".into()),
+            ..ControllerConfig::default()
+        };
         let text = controller_toml(&config).expect("plain data");
         assert_eq!(read(&text).controller, config);
         assert!(text.contains("listen") && !text.contains("lease_ms"), "{text}");

@@ -26,7 +26,8 @@ const PORT_DEFAULT: u16 = 7411;
 /// The controller listens this far above the first node.
 const CONTROLLER_PORT_OFFSET: u16 = 9;
 
-const HEAD: &str = "# Made by `isobar up`; yours to edit. `isobar config show --example` has every key.\n";
+const HEAD: &str =
+    "# Made by `isobar up`; yours to edit. `isobar config show --example` has every key.\n";
 
 /// One process of the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +51,8 @@ pub(super) struct Layout {
 impl Layout {
     /// Reads the folder, or fills it at the first start.
     pub(super) fn open(args: &Up) -> Result<Self, ApiError> {
-        let root = std::path::absolute(&args.data_dir).map_err(|why| file_error(&args.data_dir, &why))?;
+        let root =
+            std::path::absolute(&args.data_dir).map_err(|why| file_error(&args.data_dir, &why))?;
         let logs = root.join("logs");
         std::fs::create_dir_all(&logs).map_err(|why| file_error(&logs, &why))?;
         // Written last: where it is, the first start got as far as having all files.
@@ -92,7 +94,10 @@ impl Layout {
 fn write_files(root: &Path, nodes: u16, base_port: u16) -> Result<(), ApiError> {
     let last = u32::from(base_port) + u32::from(CONTROLLER_PORT_OFFSET);
     if base_port == 0 || last > u32::from(u16::MAX) {
-        return Err(invalid(format!("--base-port must be 1 to {}", u16::MAX - CONTROLLER_PORT_OFFSET)));
+        return Err(invalid(format!(
+            "--base-port must be 1 to {}",
+            u16::MAX - CONTROLLER_PORT_OFFSET
+        )));
     }
     let address = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, base_port + offset));
     let all: Vec<String> = (0..nodes).map(|n| address(n).to_string()).collect();
@@ -120,7 +125,8 @@ fn write_files(root: &Path, nodes: u16, base_port: u16) -> Result<(), ApiError> 
 /// Whole or not at all, so that a crash leaves no half file to start from.
 fn write(path: &Path, text: &str) -> Result<(), ApiError> {
     let part = path.with_extension("toml.part");
-    let written = std::fs::write(&part, format!("{HEAD}{text}")).and_then(|()| std::fs::rename(&part, path));
+    let written =
+        std::fs::write(&part, format!("{HEAD}{text}")).and_then(|()| std::fs::rename(&part, path));
     written.map_err(|why| file_error(path, &why))
 }
 

@@ -69,7 +69,11 @@ fn start(layout: &Layout) -> Result<Vec<Process>, ApiError> {
     let start = |part: &Part| {
         std::fs::create_dir_all(&part.data_dir).map_err(|why| file_error(&part.data_dir, &why))?;
         let mut spec = ProcessSpec::of_config(
-            &part.name, part.command, &part.config, part.log.clone(), part.address,
+            &part.name,
+            part.command,
+            &part.config,
+            part.log.clone(),
+            part.address,
         );
         // Wins over the file, so that a folder that was moved still finds its data.
         spec.args.extend(["--data-dir".into(), part.data_dir.clone().into()]);
@@ -80,14 +84,19 @@ fn start(layout: &Layout) -> Result<Vec<Process>, ApiError> {
 
 /// Waits for all of them; false: told to stop meanwhile.
 async fn ready(processes: &mut [Process], stop: &CancellationToken) -> Result<bool, ApiError> {
-    let all = futures::future::try_join_all(processes.iter_mut().map(|p| p.wait_ready(READY_WITHIN)));
+    let all =
+        futures::future::try_join_all(processes.iter_mut().map(|p| p.wait_ready(READY_WITHIN)));
     tokio::select! {
         all = all => all.map(|_| true),
         () = stop.cancelled() => Ok(false),
     }
 }
 
-fn announce(layout: &Layout, processes: &[Process], screen: &mut Screen<'_>) -> Result<(), Failure> {
+fn announce(
+    layout: &Layout,
+    processes: &[Process],
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
     let parts = layout.parts.iter().zip(processes).map(|(part, process)| StartedPart {
         name: &part.name,
         address: part.address.to_string(),
@@ -102,7 +111,13 @@ fn announce(layout: &Layout, processes: &[Process], screen: &mut Screen<'_>) -> 
         for part in &started.parts {
             let pid = part.pid.map_or_else(|| "gone".into(), |pid| pid.to_string());
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{:<12}{:<18}pid {pid:<9}log {}", part.name, part.address, part.log.display());
+            let _ = writeln!(
+                text,
+                "{:<12}{:<18}pid {pid:<9}log {}",
+                part.name,
+                part.address,
+                part.log.display()
+            );
         }
         let _ = write!(
             text,
@@ -154,11 +169,13 @@ async fn watch(
                 continue;
             };
             let part = layout.parts.iter().find(|part| part.name == process.name());
-            let (command, config) = part.map_or(("", ""), |p| (p.command, p.config.to_str().unwrap_or("")));
+            let (command, config) =
+                part.map_or(("", ""), |p| (p.command, p.config.to_str().unwrap_or("")));
             screen.say(&format!(
                 "{} ended ({status}), its log is {}; the others go on. To start it again: \
                  isobar {command} --config {config}",
-                process.name(), process.log().display(),
+                process.name(),
+                process.log().display(),
             ));
         }
         *processes = left;

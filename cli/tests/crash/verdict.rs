@@ -33,7 +33,9 @@ impl Verdict {
                     verdict.kept_keys += 1;
                 } else {
                     let acknowledged = expected.acknowledged;
-                    verdict.lost.push(format!("{key}: {acknowledged} was acknowledged, {found} is there"));
+                    verdict
+                        .lost
+                        .push(format!("{key}: {acknowledged} was acknowledged, {found} is there"));
                 }
             }
         }

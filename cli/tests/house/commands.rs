@@ -13,14 +13,8 @@ fn shell_lines(page: &str) -> Vec<(usize, String)> {
             continue;
         }
         let line = line.trim_start().trim_start_matches("$ ");
-        let commands = line
-            .split(" && ")
-            .filter(|part| part.starts_with("isobar "));
-        found.extend(
-            commands
-                .filter(|_| in_shell)
-                .map(|part| (number, part.to_owned())),
-        );
+        let commands = line.split(" && ").filter(|part| part.starts_with("isobar "));
+        found.extend(commands.filter(|_| in_shell).map(|part| (number, part.to_owned())));
     }
     found
 }
@@ -47,10 +41,7 @@ fn words(line: &str) -> Vec<String> {
 /// Why the program would refuse a line as misuse.
 fn misuse(line: &str, program: &clap::Command) -> Option<String> {
     let error = program.clone().try_get_matches_from(words(line)).err()?;
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return None;
     }
     error.to_string().lines().next().map(str::to_owned)
@@ -76,9 +67,7 @@ fn every_command_in_the_book_is_understood() {
 fn a_command_that_does_not_exist_is_found() {
     let noun = clap::Command::new("kv")
         .subcommand(clap::Command::new("get").arg(clap::Arg::new("key").required(true)));
-    let program = clap::Command::new("isobar")
-        .subcommand_required(true)
-        .subcommand(noun);
+    let program = clap::Command::new("isobar").subcommand_required(true).subcommand(noun);
     let page = "isobar not here\n```sh\n$ isobar kv get 'a b'   # fine\nisobar kv fetch a && isobar kv get x | wc -l\n\
                 export X=1\nisobar kv get\n```\n```text\nisobar not shell\n```\n";
     let lines = shell_lines(page);

@@ -36,15 +36,11 @@ fn links(text: &str) -> Vec<(usize, &str)> {
 
 /// Anchors of the headings of a page, as mdBook makes them.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let headings = prose(text)
-        .map(|(_, line)| line)
-        .filter(|line| line.starts_with('#'));
+    let headings = prose(text).map(|(_, line)| line).filter(|line| line.starts_with('#'));
     let headings = headings.map(|line| line.trim_start_matches('#').trim());
     let slug = |heading: &str| -> String {
         let lower = heading.to_lowercase();
-        let kept = lower
-            .chars()
-            .filter(|c| c.is_alphanumeric() || " _-".contains(*c));
+        let kept = lower.chars().filter(|c| c.is_alphanumeric() || " _-".contains(*c));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(slug).collect()
@@ -76,11 +72,7 @@ fn dead_links(
         }
         let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
         let dir = Path::new(page).parent().unwrap_or(Path::new(""));
-        let path = if file.is_empty() {
-            page.to_owned()
-        } else {
-            tidy(&dir.join(file))
-        };
+        let path = if file.is_empty() { page.to_owned() } else { tidy(&dir.join(file)) };
         match pages.get(&path) {
             Some(text) if !anchor.is_empty() && !anchors(text).contains(anchor) => {
                 findings.push(format!("{page}:{line}: {path} has no heading #{anchor}"));
@@ -96,60 +88,40 @@ fn dead_links(
 
 /// Pages that the table of contents leaves out.
 fn unlisted(summary: &str, pages: &[String]) -> Vec<String> {
-    let listed: BTreeSet<&str> = links(summary)
-        .into_iter()
-        .map(|(_, target)| target)
-        .collect();
+    let listed: BTreeSet<&str> = links(summary).into_iter().map(|(_, target)| target).collect();
     let missing = pages.iter().filter(|page| !listed.contains(page.as_str()));
-    missing
-        .map(|page| format!("SUMMARY.md does not list {page}"))
-        .collect()
+    missing.map(|page| format!("SUMMARY.md does not list {page}")).collect()
 }
 
 /// Error codes without a heading of their own.
 fn codes_without_section(page: &str) -> Vec<String> {
-    let headings: Vec<&str> = prose(page)
-        .map(|(_, line)| line)
-        .filter(|line| line.starts_with('#'))
-        .collect();
-    let missing = ErrorCode::ALL
-        .iter()
-        .filter(|code| !headings.iter().any(|h| h.contains(code.as_str())));
-    missing
-        .map(|code| format!("errors.md has no section for {code}"))
-        .collect()
+    let headings: Vec<&str> =
+        prose(page).map(|(_, line)| line).filter(|line| line.starts_with('#')).collect();
+    let missing =
+        ErrorCode::ALL.iter().filter(|code| !headings.iter().any(|h| h.contains(code.as_str())));
+    missing.map(|code| format!("errors.md has no section for {code}")).collect()
 }
 
 /// Every page of the book and the README, by path.
 pub fn book() -> BTreeMap<String, String> {
     let mut paths = files_below("docs/src", "md");
     paths.push("README.md".into());
-    paths
-        .into_iter()
-        .map(|path| (path.clone(), read(&root().join(&path))))
-        .collect()
+    paths.into_iter().map(|path| (path.clone(), read(&root().join(&path)))).collect()
 }
 
 #[test]
 fn the_readme_is_short() {
     let lines = read(&root().join("README.md")).lines().count();
-    assert!(
-        lines <= README_LINES_MAX,
-        "README.md has {lines} lines, at most {README_LINES_MAX}"
-    );
+    assert!(lines <= README_LINES_MAX, "README.md has {lines} lines, at most {README_LINES_MAX}");
 }
 
 #[test]
 fn every_page_is_listed_and_every_link_leads_somewhere() {
     let book = book();
     assert!(book.len() > 10, "only {} pages found", book.len());
-    let inner = book
-        .keys()
-        .filter_map(|path| path.strip_prefix("docs/src/"));
-    let pages: Vec<String> = inner
-        .filter(|page| *page != "SUMMARY.md")
-        .map(str::to_owned)
-        .collect();
+    let inner = book.keys().filter_map(|path| path.strip_prefix("docs/src/"));
+    let pages: Vec<String> =
+        inner.filter(|page| *page != "SUMMARY.md").map(str::to_owned).collect();
     let mut findings = unlisted(&book["docs/src/SUMMARY.md"], &pages);
     for page in book.keys() {
         findings.extend(dead_links(page, &book, |path| root().join(path).exists()));
@@ -159,9 +131,7 @@ fn every_page_is_listed_and_every_link_leads_somewhere() {
 
 #[test]
 fn every_error_code_has_a_section() {
-    expect_none(&codes_without_section(&read(
-        &root().join("docs/src/errors.md"),
-    )));
+    expect_none(&codes_without_section(&read(&root().join("docs/src/errors.md"))));
 }
 
 #[test]
@@ -175,23 +145,14 @@ fn gaps_in_the_book_are_found() {
     let findings = dead_links("docs/a.md", &pages, |path| path == "LICENSE");
     assert_eq!(
         findings,
-        [
-            "docs/a.md:3: c.md leads nowhere",
-            "docs/a.md:7: docs/b.md has no heading #bottom"
-        ]
+        ["docs/a.md:3: c.md leads nowhere", "docs/a.md:7: docs/b.md has no heading #bottom"]
     );
     assert_eq!(
         unlisted("- [A](a.md)", &["a.md".into(), "b.md".into()]),
         ["SUMMARY.md does not list b.md"]
     );
-    let all: String = ErrorCode::ALL
-        .iter()
-        .map(|code| format!("## {code} · text\n"))
-        .collect();
+    let all: String = ErrorCode::ALL.iter().map(|code| format!("## {code} · text\n")).collect();
     assert_eq!(codes_without_section(&all), Vec::<String>::new());
     let short = all.replace("## ISO-4003 ", "ISO-4003 ");
-    assert_eq!(
-        codes_without_section(&short),
-        ["errors.md has no section for ISO-4003"]
-    );
+    assert_eq!(codes_without_section(&short), ["errors.md has no section for ISO-4003"]);
 }

@@ -25,26 +25,12 @@ const SEES_BOTH: [&str; 3] = ["isobar-cli", "isobar-sim", "isobar-benches"];
 
 /// What a crate must not use directly, besides what its floor forbids.
 const BANNED: [(&str, &[&str]); 4] = [
-    (
-        "isobar-node",
-        &[
-            "isobar-models",
-            "isobar-datasets",
-            "isobar-training",
-            "polars",
-            "sqlx",
-        ],
-    ),
+    ("isobar-node", &["isobar-models", "isobar-datasets", "isobar-training", "polars", "sqlx"]),
     (
         "isobar-models",
-        &[
-            "tokio", "tonic", "axum", "sqlx", "rocksdb", "ureq", "openraft", "chitchat",
-        ],
+        &["tokio", "tonic", "axum", "sqlx", "rocksdb", "ureq", "openraft", "chitchat"],
     ),
-    (
-        "isobar-client",
-        &["rocksdb", "openraft", "sqlx", "chitchat"],
-    ),
+    ("isobar-client", &["rocksdb", "openraft", "sqlx", "chitchat"]),
     ("isobar-controller", &["rocksdb", "openraft", "chitchat"]),
 ];
 
@@ -52,10 +38,7 @@ const BANNED: [(&str, &[&str]); 4] = [
 const NOT_IN_NODE: [&str; 4] = ["polars", "polars-core", "sqlx", "isobar-models"];
 
 fn floor(name: &str) -> Option<u8> {
-    FLOORS
-        .iter()
-        .find(|(other, _)| *other == name)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(other, _)| *other == name).map(|(_, floor)| *floor)
 }
 
 /// All dependencies of a manifest: name and entry, whatever the section.
@@ -66,18 +49,9 @@ fn dependencies(manifest: &Table) -> Vec<(String, Value)> {
             continue;
         };
         if key.ends_with("dependencies") {
-            found.extend(
-                table
-                    .iter()
-                    .map(|(name, entry)| (name.clone(), entry.clone())),
-            );
+            found.extend(table.iter().map(|(name, entry)| (name.clone(), entry.clone())));
         } else if key == "target" {
-            found.extend(
-                table
-                    .values()
-                    .filter_map(Value::as_table)
-                    .flat_map(dependencies),
-            );
+            found.extend(table.values().filter_map(Value::as_table).flat_map(dependencies));
         }
     }
     found
@@ -88,9 +62,7 @@ fn check_manifest(text: &str) -> Vec<String> {
     let manifest: Table = text.parse().expect("valid TOML");
     let name = manifest["package"]["name"].as_str().expect("a name");
     let Some(own_floor) = floor(name) else {
-        return vec![format!(
-            "{name}: has no floor; give it one in cli/tests/house/floors.rs"
-        )];
+        return vec![format!("{name}: has no floor; give it one in cli/tests/house/floors.rs")];
     };
     let mut findings = Vec::new();
     let mut note = |what: String| findings.push(format!("{name}: {what}"));
@@ -103,9 +75,7 @@ fn check_manifest(text: &str) -> Vec<String> {
     let used = dependencies(&manifest);
     for (dependency, entry) in &used {
         if !inherits(Some(entry)) {
-            note(format!(
-                "`{dependency}` is not `workspace = true`, so its version can drift"
-            ));
+            note(format!("`{dependency}` is not `workspace = true`, so its version can drift"));
         }
         if dependency.starts_with("isobar-")
             && floor(dependency).is_none_or(|below| below >= own_floor)
@@ -118,10 +88,7 @@ fn check_manifest(text: &str) -> Vec<String> {
         note("sees both node and controller".into());
     }
     for (_, banned) in BANNED.iter().filter(|(other, _)| *other == name) {
-        banned
-            .iter()
-            .filter(|b| uses(b))
-            .for_each(|b| note(format!("must not use {b}")));
+        banned.iter().filter(|b| uses(b)).for_each(|b| note(format!("must not use {b}")));
     }
     findings
 }
@@ -134,9 +101,7 @@ fn linked_into(lock: &str, start: &str) -> BTreeSet<String> {
         let listed = package.get("dependencies").and_then(Value::as_array);
         let names = listed.into_iter().flatten().filter_map(Value::as_str);
         let name = package["name"].as_str().expect("a name");
-        uses.entry(name)
-            .or_default()
-            .extend(names.filter_map(|n| n.split(' ').next()));
+        uses.entry(name).or_default().extend(names.filter_map(|n| n.split(' ').next()));
     }
     let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
     while let Some(name) = open.pop() {
@@ -161,62 +126,33 @@ fn imports_go_only_down() {
 #[test]
 fn an_edge_node_is_small() {
     let linked = linked_into(&read(&root().join("Cargo.lock")), "isobar-node");
-    assert!(
-        linked.contains("openraft"),
-        "the lock file was not understood: {linked:?}"
-    );
-    let heavy: Vec<_> = NOT_IN_NODE
-        .iter()
-        .filter(|name| linked.contains(**name))
-        .collect();
+    assert!(linked.contains("openraft"), "the lock file was not understood: {linked:?}");
+    let heavy: Vec<_> = NOT_IN_NODE.iter().filter(|name| linked.contains(**name)).collect();
     assert!(heavy.is_empty(), "a node links {heavy:?}");
 }
 
 #[test]
 fn what_breaks_a_floor_is_found() {
     let manifest = |name: &str, rest: &str| {
-        check_manifest(&format!(
-            "[package]\nname = \"{name}\"\n[lints]\nworkspace = true\n{rest}"
-        ))
+        check_manifest(&format!("[package]\nname = \"{name}\"\n[lints]\nworkspace = true\n{rest}"))
     };
     let found = |findings: Vec<String>, wanted: &str| {
-        assert!(
-            findings.iter().any(|f| f.contains(wanted)),
-            "{wanted}: {findings:?}"
-        );
+        assert!(findings.iter().any(|f| f.contains(wanted)), "{wanted}: {findings:?}");
     };
+    found(manifest("isobar-client", "[dependencies]\nisobar-node.workspace = true"), "not below");
     found(
-        manifest(
-            "isobar-client",
-            "[dependencies]\nisobar-node.workspace = true",
-        ),
+        manifest("isobar-api", "[dev-dependencies]\nisobar-telemetry.workspace = true"),
         "not below",
     );
     found(
-        manifest(
-            "isobar-api",
-            "[dev-dependencies]\nisobar-telemetry.workspace = true",
-        ),
-        "not below",
-    );
-    found(
-        manifest(
-            "isobar-models",
-            "[target.'cfg(unix)'.dependencies]\ntokio.workspace = true",
-        ),
+        manifest("isobar-models", "[target.'cfg(unix)'.dependencies]\ntokio.workspace = true"),
         "must not use tokio",
     );
     found(
-        manifest(
-            "isobar-node",
-            "[build-dependencies]\npolars.workspace = true",
-        ),
+        manifest("isobar-node", "[build-dependencies]\npolars.workspace = true"),
         "must not use polars",
     );
-    found(
-        manifest("isobar-api", "[dependencies]\nserde = \"1\""),
-        "drift",
-    );
+    found(manifest("isobar-api", "[dependencies]\nserde = \"1\""), "drift");
     found(manifest("isobar-misc", ""), "no floor");
     let both = "[dependencies]\nisobar-node.workspace = true\nisobar-controller.workspace = true";
     found(manifest("isobar-training", both), "both");
@@ -228,8 +164,5 @@ fn what_breaks_a_floor_is_found() {
 fn what_is_linked_through_others_is_found() {
     let lock = "[[package]]\nname = \"a\"\ndependencies = [\"b 1.0\"]\n[[package]]\nname = \"b\"\ndependencies = [\"c\"]\n\
                 [[package]]\nname = \"c\"\n[[package]]\nname = \"d\"";
-    assert_eq!(
-        linked_into(lock, "a").into_iter().collect::<Vec<_>>(),
-        ["a", "b", "c"]
-    );
+    assert_eq!(linked_into(lock, "a").into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
 }

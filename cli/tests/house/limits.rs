@@ -7,9 +7,8 @@ use crate::{
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
-const EMPTY_NAMES: [&str; 7] = [
-    "util", "utils", "helper", "helpers", "manager", "managers", "common",
-];
+const EMPTY_NAMES: [&str; 7] =
+    ["util", "utils", "helper", "helpers", "manager", "managers", "common"];
 
 /// Everything that is wrong with the size, names and habits of one file.
 fn check_file(path: &str, text: &str, is_test: bool) -> Vec<String> {
@@ -20,9 +19,7 @@ fn check_file(path: &str, text: &str, is_test: bool) -> Vec<String> {
     }
     for part in path.split('/') {
         if EMPTY_NAMES.contains(&part.trim_end_matches(".rs")) {
-            findings.push(format!(
-                "{path}: `{part}` says nothing about what is inside"
-            ));
+            findings.push(format!("{path}: `{part}` says nothing about what is inside"));
         }
     }
     let code = code_only(text);
@@ -45,10 +42,8 @@ fn check_file(path: &str, text: &str, is_test: bool) -> Vec<String> {
 
 fn check_line(line: &str, in_test: bool) -> Option<String> {
     for name in EMPTY_NAMES {
-        if let Some(rest) = line
-            .trim_start()
-            .trim_start_matches("pub ")
-            .strip_prefix(&format!("mod {name}"))
+        if let Some(rest) =
+            line.trim_start().trim_start_matches("pub ").strip_prefix(&format!("mod {name}"))
             && rest.trim_start().starts_with([';', '{'])
         {
             return Some(format!("module `{name}` says nothing about what is inside"));
@@ -83,29 +78,14 @@ fn files_and_functions_keep_to_the_limits() {
 fn what_breaks_a_limit_is_found() {
     let found = |path: &str, text: &str, wanted: &str| {
         let findings = check_file(path, text, false);
-        assert!(
-            findings.iter().any(|f| f.contains(wanted)),
-            "{wanted}: {findings:?}"
-        );
+        assert!(findings.iter().any(|f| f.contains(wanted)), "{wanted}: {findings:?}");
     };
     found("a/src/x.rs", &"\n".repeat(501), "501 lines");
-    found(
-        "a/src/x.rs",
-        &format!("fn long() {{{}}}", "\n".repeat(70)),
-        "`long` has 71 lines",
-    );
+    found("a/src/x.rs", &format!("fn long() {{{}}}", "\n".repeat(70)), "`long` has 71 lines");
     found("a/src/util.rs", "", "`util.rs` says nothing");
     found("a/src/x.rs", "pub mod helpers;", "module `helpers`");
-    found(
-        "a/src/x.rs",
-        "fn f() { g().unwrap() }",
-        "a/src/x.rs:1: `.unwrap()`",
-    );
-    found(
-        "a/src/x.rs",
-        "fn f() {\n  todo!()\n}",
-        "a/src/x.rs:2: `todo!`",
-    );
+    found("a/src/x.rs", "fn f() { g().unwrap() }", "a/src/x.rs:1: `.unwrap()`");
+    found("a/src/x.rs", "fn f() {\n  todo!()\n}", "a/src/x.rs:2: `todo!`");
     found("a/src/x.rs", "#[allow(unsafe_code)]", "allow(unsafe_code)");
 }
 
@@ -113,16 +93,9 @@ fn what_breaks_a_limit_is_found() {
 fn what_keeps_to_the_limits_is_left_alone() {
     let fine = "// x.unwrap() and todo!\nfn f() { g(\".unwrap()\").unwrap_or(1) }\n#[cfg(test)]\nmod tests {\n  fn t() { g().unwrap() }\n}\n";
     assert_eq!(check_file("a/src/x.rs", fine, false), Vec::<String>::new());
+    assert_eq!(check_file("a/tests/x.rs", "fn t() { g().unwrap() }", true), Vec::<String>::new());
     assert_eq!(
-        check_file("a/tests/x.rs", "fn t() { g().unwrap() }", true),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        check_file(
-            "a/src/x.rs",
-            &format!("fn f() {{{}}}", "\n".repeat(69)),
-            false
-        ),
+        check_file("a/src/x.rs", &format!("fn f() {{{}}}", "\n".repeat(69)), false),
         Vec::<String>::new()
     );
 }

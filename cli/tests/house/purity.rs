@@ -85,18 +85,10 @@ fn models_planner_and_checks_are_pure() {
             PURE.iter().any(|p| path.starts_with(p)) && !is_test_file(path, &test_modules)
         })
         .collect();
-    assert!(
-        pure.iter().any(|(path, _)| path.starts_with("models/")),
-        "no model found"
-    );
-    assert!(
-        pure.iter().any(|(path, _)| path.contains("/planner")),
-        "no planner found"
-    );
-    let findings: Vec<String> = pure
-        .iter()
-        .flat_map(|(path, text)| impurities(path, text))
-        .collect();
+    assert!(pure.iter().any(|(path, _)| path.starts_with("models/")), "no model found");
+    assert!(pure.iter().any(|(path, _)| path.contains("/planner")), "no planner found");
+    let findings: Vec<String> =
+        pure.iter().flat_map(|(path, text)| impurities(path, text)).collect();
     expect_none(&findings);
 }
 

@@ -14,11 +14,7 @@ pub fn code_only(source: &str) -> String {
             at += 1;
             continue;
         }
-        out.extend(
-            chars[at..end]
-                .iter()
-                .map(|&c| if c == '\n' { '\n' } else { ' ' }),
-        );
+        out.extend(chars[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
         at = end;
     }
     out
@@ -42,9 +38,7 @@ fn literal_end(chars: &[char], at: usize) -> usize {
 }
 
 fn find(chars: &[char], from: usize, wanted: impl Fn(char) -> bool) -> usize {
-    (from..chars.len())
-        .find(|&i| wanted(chars[i]))
-        .unwrap_or(chars.len())
+    (from..chars.len()).find(|&i| wanted(chars[i])).unwrap_or(chars.len())
 }
 
 fn block_comment_end(chars: &[char], at: usize) -> usize {
@@ -79,12 +73,7 @@ fn raw_string_end(chars: &[char], at: usize) -> usize {
     let mut i = quote + 1;
     while i < chars.len() {
         let closed = chars[i] == '"'
-            && chars[i + 1..]
-                .iter()
-                .take(hashes)
-                .filter(|&&c| c == '#')
-                .count()
-                == hashes;
+            && chars[i + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
         if closed {
             return i + 1 + hashes;
         }
@@ -106,18 +95,12 @@ pub fn functions(code: &str) -> Vec<Function> {
     for (at, _) in code.match_indices("fn ") {
         let starts_word = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
         let rest = code[at + 3..].trim_start();
-        let name: String = rest
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         if !starts_word || name.is_empty() {
             continue;
         }
         if let Some(end) = body_end(code, at) {
-            found.push(Function {
-                name,
-                lines: line_of(code, at)..=line_of(code, end),
-            });
+            found.push(Function { name, lines: line_of(code, at)..=line_of(code, end) });
         }
     }
     found
@@ -193,9 +176,7 @@ pub fn is_test_file(path: &str, test_modules: &[String]) -> bool {
     path.contains("/tests/")
         || stem.ends_with("/tests")
         || stem.ends_with("_tests")
-        || test_modules
-            .iter()
-            .any(|m| stem == m || path.starts_with(&format!("{m}/")))
+        || test_modules.iter().any(|m| stem == m || path.starts_with(&format!("{m}/")))
 }
 
 /// Paths (without `.rs`) of the modules that files declare under `#[cfg(test)]`.
@@ -209,12 +190,7 @@ pub fn test_modules(files: &[(String, String)]) -> Vec<String> {
         } else {
             format!("{dir}/{stem}")
         };
-        all.extend(
-            TestCode::of(&code_only(text))
-                .modules
-                .iter()
-                .map(|m| format!("{home}/{m}")),
-        );
+        all.extend(TestCode::of(&code_only(text)).modules.iter().map(|m| format!("{home}/{m}")));
     }
     all
 }
@@ -225,10 +201,7 @@ fn comments_and_literals_are_blanked_and_lines_stay() {
     let code = code_only(source);
     assert!(!code.contains(['{', '}', '"']), "{code}");
     assert_eq!(code.lines().count(), source.lines().count());
-    assert!(
-        code.contains("let c =") && code.contains("&'static str = b;"),
-        "{code}"
-    );
+    assert!(code.contains("let c =") && code.contains("&'static str = b;"), "{code}");
 }
 
 #[test]
@@ -236,13 +209,7 @@ fn functions_are_measured_from_signature_to_closing_brace() {
     let code = code_only(
         "trait T { fn none(&self) -> [u8; 4]; }\nfn one(\n  f: fn(u8) -> u8,\n) {\n  if x { }\n}\n",
     );
-    assert_eq!(
-        functions(&code),
-        [Function {
-            name: "one".into(),
-            lines: 2..=6
-        }]
-    );
+    assert_eq!(functions(&code), [Function { name: "one".into(), lines: 2..=6 }]);
 }
 
 #[test]
@@ -253,10 +220,8 @@ fn test_code_is_told_from_the_rest() {
     let tests = TestCode::of(&code);
     assert!(!tests.covers(1) && tests.covers(4) && !tests.covers(7));
     assert_eq!(tests.modules, ["slow"]);
-    let files = [
-        ("node/src/shard.rs".to_owned(), code.clone()),
-        ("node/src/lib.rs".to_owned(), code),
-    ];
+    let files =
+        [("node/src/shard.rs".to_owned(), code.clone()), ("node/src/lib.rs".to_owned(), code)];
     let modules = test_modules(&files);
     assert_eq!(modules, ["node/src/shard/slow", "node/src/slow"]);
     assert!(is_test_file("node/src/shard/slow.rs", &modules));

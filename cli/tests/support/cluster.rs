@@ -234,8 +234,12 @@ impl Cluster {
 
     /// Creates a table that may lie everywhere.
     pub async fn create_table(&self, name: &str, replicas: u8, split_keys: &[&str]) {
-        let rule =
-            TableRule { regions: vec![], replicas, replicas_max: replicas + 1, ack: AckLevel::Majority };
+        let rule = TableRule {
+            regions: vec![],
+            replicas,
+            replicas_max: replicas + 1,
+            ack: AckLevel::Majority,
+        };
         let split_keys = split_keys.iter().map(ToString::to_string).collect();
         let spec = TableSpec { name: name.into(), rule, split_keys };
         self.client().await.create_table(&spec).await.expect("the table is made");
@@ -283,7 +287,10 @@ impl Drop for Cluster {
             for node in self.node_ids() {
                 eprintln!("--- the end of {node}'s log:\n{}", tail(&self.log(node)));
             }
-            eprintln!("--- the end of the controller's log:\n{}", tail(&self.folder().join("controller.log")));
+            eprintln!(
+                "--- the end of the controller's log:\n{}",
+                tail(&self.folder().join("controller.log"))
+            );
             if std::env::var_os("ISOBAR_KEEP").is_some() {
                 self.dir.disable_cleanup(true);
                 eprintln!("--- kept: {}", self.dir.path().display());

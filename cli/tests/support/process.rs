@@ -38,12 +38,33 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it; its output is appended to `log`.
-    pub fn start(args: &[OsString], log: &Path, address: SocketAddr, env: &[(String, String)]) -> Self {
+    /// Starts a node or controller; its output is appended to `log`.
+    pub fn start(
+        args: &[OsString],
+        log: &Path,
+        address: SocketAddr,
+        env: &[(String, String)],
+    ) -> Self {
+        let mut args = args.to_vec();
+        args.push("--exit-with-parent".into());
+        Self::launch(&args, log, address, env)
+    }
+
+    /// Starts a command that does not end with its parent by itself.
+    pub fn start_alone(args: &[OsString], log: &Path, address: SocketAddr) -> Self {
+        Self::launch(args, log, address, &[])
+    }
+
+    fn launch(
+        args: &[OsString],
+        log: &Path,
+        address: SocketAddr,
+        env: &[(String, String)],
+    ) -> Self {
         let out = OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         let copy = out.try_clone().expect("a second handle");
         let mut command = program();
-        command.args(args).arg("--exit-with-parent").envs(env.iter().cloned());
+        command.args(args).envs(env.iter().cloned());
         command.stdin(Stdio::piped()).stdout(out).stderr(copy);
         let child = command.spawn().expect("the binary was just built");
         Self { child, log: log.to_owned(), address }

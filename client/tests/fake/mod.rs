@@ -32,6 +32,8 @@ pub struct State {
     pub shards: Vec<ShardEntry>,
     /// What `GetShardMap` says; the truth where `None`.
     pub published: Option<Vec<ShardEntry>>,
+    /// The same for single nodes.
+    pub published_by: BTreeMap<NodeId, Vec<ShardEntry>>,
     pub members: Vec<proto::Member>,
     pub rows: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
     pub answers: BTreeMap<(Vec<u8>, u64), proto::WriteResult>,
@@ -43,6 +45,8 @@ pub struct State {
     /// Writes that are still to be applied and then lose their answer.
     pub lose_answers: u32,
     /// Nodes that refuse every bounded read.
+    /// Followers serve linearizable reads by asking the leader, and say so.
+    pub followers_read: bool,
     pub stale_nodes: BTreeSet<NodeId>,
     /// Requests with more keys than this have an answer that is too large.
     pub answer_keys_max: Option<usize>,
@@ -78,14 +82,8 @@ pub fn entry(
     ShardEntry {
         shard_id: ShardId(shard),
         table_id: TABLE,
-        range: KeyRange {
-            start: start.into(),
-            end: end.into(),
-        },
-        epoch: Epoch {
-            shape,
-            membership: 1,
-        },
+        range: KeyRange { start: start.into(), end: end.into() },
+        epoch: Epoch { shape, membership: 1 },
         replicas: nodes.iter().map(replica).collect(),
         leader: Some(NodeId(leader)).filter(|n| n.0 != 0),
         term: leader,
@@ -101,10 +99,7 @@ impl Cluster {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("bound").to_string();
             let node = NodeId(i as u64 + 1);
-            let service = service::Node {
-                node,
-                state: state.clone(),
-            };
+            let service = service::Node { node, state: state.clone() };
             let server = tonic::transport::Server::builder()
                 .add_service(KvServer::new(service.clone()))
                 .add_service(NodeServer::new(service))
@@ -127,27 +122,18 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         drop(listener);
-        self.state()
-            .members
-            .push(member(NodeId(node), &address, region));
+        self.state().members.push(member(NodeId(node), &address, region));
     }
 
     /// Two shards, cut at `m`: s1 led by node 1, s2 by node 2.
     pub fn split(&self) {
         let mut state = self.state();
         let nodes: Vec<u64> = state.members.iter().map(|m| m.node_id).collect();
-        state.shards = vec![
-            entry(1, "", "m", 2, &nodes, 1),
-            entry(2, "m", "", 2, &nodes, 2),
-        ];
+        state.shards = vec![entry(1, "", "m", 2, &nodes, 1), entry(2, "m", "", 2, &nodes, 2)];
     }
 
     pub fn requests_to(&self, node: u64) -> usize {
-        self.state()
-            .seen
-            .iter()
-            .filter(|seen| seen.node.0 == node)
-            .count()
+        self.state().seen.iter().filter(|seen| seen.node.0 == node).count()
     }
 
     pub fn clear_seen(&self) {
@@ -156,9 +142,7 @@ impl Cluster {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state
-        .lock()
-        .expect("no test panics while it holds this lock")
+    state.lock().expect("no test panics while it holds this lock")
 }
 
 fn member(node: NodeId, address: &str, region: &str) -> proto::Member {
@@ -173,19 +157,10 @@ fn member(node: NodeId, address: &str, region: &str) -> proto::Member {
 }
 
 pub fn table() -> TableInfo {
-    let rule = TableRule {
-        regions: vec![],
-        replicas: 3,
-        replicas_max: 5,
-        ack: AckLevel::Majority,
-    };
+    let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority };
     TableInfo {
         table_id: TABLE,
-        spec: TableSpec {
-            name: "orders".into(),
-            rule,
-            split_keys: vec![],
-        },
+        spec: TableSpec { name: "orders".into(), rule, split_keys: vec![] },
         state: TableState::Ready,
         first_shards: vec![ShardId(1)],
     }
@@ -201,11 +176,7 @@ impl State {
         let refuse = |code, shards: &[ShardEntry]| {
             Err(ApiError::new(code, "fake").with_shards(shards.to_vec()))
         };
-        let Some(entry) = self
-            .shards
-            .iter()
-            .find(|s| s.shard_id.0 == item.shard_id)
-            .cloned()
+        let Some(entry) = self.shards.iter().find(|s| s.shard_id.0 == item.shard_id).cloned()
         else {
             return refuse(ErrorCode::ShardNotHere, &self.shards);
         };
@@ -220,27 +191,27 @@ impl State {
             Some(Op::Scan(op)) => op.read.unwrap_or_default().level(),
             _ => proto::ReadLevel::Linearizable,
         };
-        if level == proto::ReadLevel::Linearizable && entry.leader != Some(node) {
+        let detour = level == proto::ReadLevel::Linearizable && entry.leader != Some(node);
+        let is_get = matches!(&item.op, Some(Op::Get(_)));
+        if detour && !(is_get && self.followers_read) {
             return refuse(ErrorCode::NotLeader, &[entry]);
         }
         if level == proto::ReadLevel::Bounded && self.stale_nodes.contains(&node) {
             return refuse(ErrorCode::TooStale, &[]);
         }
         Ok(match item.op.expect("an operation") {
-            Op::Get(op) => proto::kv_result::Result::Get(self.get(&op)),
+            Op::Get(op) => proto::kv_result::Result::Get(proto::GetResult {
+                shard: detour.then(|| (&entry).into()),
+                ..self.get(&op)
+            }),
             Op::Scan(op) => proto::kv_result::Result::Scan(self.scan(&op)),
             Op::Write(op) => proto::kv_result::Result::Write(self.write(node, op)),
         })
     }
 
     fn get(&self, op: &proto::GetOp) -> proto::GetResult {
-        let found = op
-            .keys
-            .iter()
-            .filter_map(|k| self.rows.get_key_value(&k[..]));
-        proto::GetResult {
-            rows: found.map(row).collect(),
-        }
+        let found = op.keys.iter().filter_map(|k| self.rows.get_key_value(&k[..]));
+        proto::GetResult { rows: found.map(row).collect(), shard: None }
     }
 
     fn scan(&self, op: &proto::ScanOp) -> proto::ScanResult {
@@ -249,25 +220,16 @@ impl State {
         let mut rows = self.rows.range(start..).take_while(|(k, _)| inside(k));
         let page = rows.by_ref().take(op.limit as usize).map(row).collect();
         let resume_key = rows.next().map(|(k, _)| k.clone().into());
-        proto::ScanResult {
-            rows: page,
-            resume_key,
-        }
+        proto::ScanResult { rows: page, resume_key }
     }
 
     fn write(&mut self, node: NodeId, op: proto::WriteOp) -> proto::WriteResult {
         let id = (op.client_id.to_vec(), op.sequence);
         if let Some(answer) = self.answers.get(&id) {
-            return proto::WriteResult {
-                repeated_request: true,
-                ..answer.clone()
-            };
+            return proto::WriteResult { repeated_request: true, ..answer.clone() };
         }
-        let current: Vec<u64> = op
-            .mutations
-            .iter()
-            .map(|m| self.rows.get(&m.key[..]).map_or(0, |r| r.1))
-            .collect();
+        let current: Vec<u64> =
+            op.mutations.iter().map(|m| self.rows.get(&m.key[..]).map_or(0, |r| r.1)).collect();
         let holds = op
             .mutations
             .iter()
@@ -276,24 +238,15 @@ impl State {
         self.clock += u64::from(holds);
         for mutation in op.mutations.into_iter().filter(|_| holds) {
             match mutation.value {
-                Some(value) => self
-                    .rows
-                    .insert(mutation.key.into(), (value.into(), self.clock)),
+                Some(value) => self.rows.insert(mutation.key.into(), (value.into(), self.clock)),
                 None => self.rows.remove(&mutation.key[..]),
             };
         }
-        let version = |hlc| proto::RowVersion {
-            hlc,
-            origin_node: node.0,
-        };
+        let version = |hlc| proto::RowVersion { hlc, origin_node: node.0 };
         let answer = proto::WriteResult {
             applied: holds,
             version: Some(version(self.clock)),
-            current: current
-                .into_iter()
-                .filter(|_| !holds)
-                .map(version)
-                .collect(),
+            current: current.into_iter().filter(|_| !holds).map(version).collect(),
             repeated_request: false,
         };
         self.answers.insert(id, answer.clone());
@@ -305,10 +258,7 @@ fn row((key, (value, hlc)): (&Vec<u8>, &(Vec<u8>, u64))) -> proto::Row {
     proto::Row {
         key: key.clone().into(),
         value: Some(value.clone().into()),
-        version: Some(proto::RowVersion {
-            hlc: *hlc,
-            origin_node: 1,
-        }),
+        version: Some(proto::RowVersion { hlc: *hlc, origin_node: 1 }),
         schema_version: 0,
     }
 }

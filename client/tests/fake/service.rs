@@ -52,29 +52,17 @@ impl Kv for Node {
         let keys: usize = request
             .items
             .iter()
-            .map(|item| {
-                if let Some(Op::Get(op)) = &item.op {
-                    op.keys.len()
-                } else {
-                    0
-                }
-            })
+            .map(|item| if let Some(Op::Get(op)) = &item.op { op.keys.len() } else { 0 })
             .sum();
         if state.answer_keys_max.is_some_and(|max| keys > max) {
             return Err(Status::out_of_range("message length too large"));
         }
-        let writes = request
-            .items
-            .iter()
-            .any(|item| matches!(item.op, Some(Op::Write(_))));
+        let writes = request.items.iter().any(|item| matches!(item.op, Some(Op::Write(_))));
         let result = |result: Result<_, ApiError>| proto::KvResult {
             result: Some(result.unwrap_or_else(|e| proto::kv_result::Result::Error(e.into()))),
         };
-        let results = request
-            .items
-            .into_iter()
-            .map(|item| result(state.item(self.node, item)))
-            .collect();
+        let results =
+            request.items.into_iter().map(|item| result(state.item(self.node, item))).collect();
         if writes && state.lose_answers > 0 {
             state.lose_answers -= 1;
             return Err(Status::unavailable("connection reset"));
@@ -96,7 +84,8 @@ impl node_server::Node for Node {
         self.check_up()?;
         let mut state = lock(&self.state);
         state.map_requests += 1;
-        let shards = state.published.as_ref().unwrap_or(&state.shards);
+        let own = state.published_by.get(&self.node);
+        let shards = own.or(state.published.as_ref()).unwrap_or(&state.shards);
         Ok(Response::new(proto::ShardMapResponse {
             cluster_id: "fake".into(),
             shards: shards.iter().map(Into::into).collect(),

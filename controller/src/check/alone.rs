@@ -8,14 +8,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
     if scene.input.busy.contains(&shard) {
         found.push(fatal("an open directive works on the shard"));
     }
-    if scene
-        .plan
-        .directives
-        .iter()
-        .filter(|d| d.shard == shard)
-        .count()
-        > 1
-    {
+    if scene.plan.directives.iter().filter(|d| d.shard == shard).count() > 1 {
         found.push(fatal("the plan has several directives for the shard"));
     }
     for entry in scene.input.ledger.iter().filter(|e| e.shard == shard) {

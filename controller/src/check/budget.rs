@@ -9,35 +9,21 @@ use isobar_api::{
 pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
     let (d, budget) = (scene.directive, &scene.input.policy.budget);
     let upto = &scene.plan.directives[..=scene.position];
-    let open = || {
-        scene
-            .input
-            .ledger
-            .iter()
-            .filter(|e| e.applied_unix_ms.is_none())
-    };
+    let open = || scene.input.ledger.iter().filter(|e| e.applied_unix_ms.is_none());
     let mut found = Vec::new();
 
     let repair =
         |k: DirectiveKind| (k == DirectiveKind::Repair) == (d.kind == DirectiveKind::Repair);
-    let max = if d.kind == DirectiveKind::Repair {
-        budget.repair_active_max
-    } else {
-        budget.active_max
-    };
+    let max =
+        if d.kind == DirectiveKind::Repair { budget.repair_active_max } else { budget.active_max };
     let active =
         open().filter(|e| repair(e.kind)).count() + upto.iter().filter(|x| repair(x.kind)).count();
     if active > max as usize {
-        found.push(fatal(format!(
-            "{active} directives would be under way, the limit is {max}"
-        )));
+        found.push(fatal(format!("{active} directives would be under way, the limit is {max}")));
     }
 
     for node in copying(scene, d) {
-        let ours = upto
-            .iter()
-            .filter(|x| copying(scene, x).contains(&node))
-            .count();
+        let ours = upto.iter().filter(|x| copying(scene, x).contains(&node)).count();
         let copies = ours + open().filter(|e| e.copies.contains(&node)).count();
         if copies > budget.copies_per_node_max as usize {
             let max = budget.copies_per_node_max;
@@ -64,14 +50,7 @@ fn copying(scene: &Scene<'_>, d: &Directive) -> Vec<NodeId> {
     for step in &d.steps {
         if let Step::AddLearner { node } = step {
             nodes.push(*node);
-            nodes.extend(
-                scene
-                    .input
-                    .view
-                    .shards
-                    .get(&d.shard)
-                    .and_then(|s| s.entry.leader),
-            );
+            nodes.extend(scene.input.view.shards.get(&d.shard).and_then(|s| s.entry.leader));
         }
     }
     nodes.sort_unstable();

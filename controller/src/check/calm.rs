@@ -30,23 +30,14 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         }
         return found;
     }
-    let moves = scene
-        .input
-        .history
-        .get(&scene.directive.shard)
-        .map_or(&[][..], Vec::as_slice);
+    let moves = scene.input.history.get(&scene.directive.shard).map_or(&[][..], Vec::as_slice);
     let dwell_ms = policy.balance.dwell_s.saturating_mul(1_000);
     if moves.iter().any(|at| now.saturating_sub(*at) < dwell_ms) {
         found.push(fatal("the shard moved within the dwell time"));
     }
-    let recent = moves
-        .iter()
-        .filter(|at| now.saturating_sub(**at) < HOUR_MS)
-        .count();
+    let recent = moves.iter().filter(|at| now.saturating_sub(**at) < HOUR_MS).count();
     if recent >= policy.balance.moves_per_shard_hour as usize {
-        found.push(fatal(format!(
-            "the shard moved {recent} times within the hour"
-        )));
+        found.push(fatal(format!("the shard moved {recent} times within the hour")));
     }
     found
 }

@@ -20,10 +20,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
     }
     if d.expected_epoch != scene.shard.entry.epoch {
         let now = scene.shard.entry.epoch;
-        found.push(fatal(format!(
-            "it expects epoch {}, the shard has {now}",
-            d.expected_epoch
-        )));
+        found.push(fatal(format!("it expects epoch {}, the shard has {now}", d.expected_epoch)));
     }
     if d.table != scene.shard.table {
         found.push(fatal(format!(

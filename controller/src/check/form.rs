@@ -17,19 +17,10 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         }
     };
     need(!d.steps.is_empty(), "it has no steps");
-    need(
-        d.steps.len() <= limits::DIRECTIVE_STEPS_MAX,
-        "it has too many steps",
-    );
-    need(
-        d.undo.len() <= limits::DIRECTIVE_STEPS_MAX,
-        "it has too many undo steps",
-    );
+    need(d.steps.len() <= limits::DIRECTIVE_STEPS_MAX, "it has too many steps");
+    need(d.undo.len() <= limits::DIRECTIVE_STEPS_MAX, "it has too many undo steps");
     let zero = |s: &Step| s.target().is_some_and(|n| n.0 == 0);
-    need(
-        !d.steps.iter().chain(&d.undo).any(zero),
-        "a step aims at node 0",
-    );
+    need(!d.steps.iter().chain(&d.undo).any(zero), "a step aims at node 0");
     need(
         !d.reason.is_empty() && d.reason.len() <= REASON_BYTES_MAX,
         "its reason is empty or too long",
@@ -45,29 +36,15 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         d.expires_at_unix_ms <= now.saturating_add(expire_ms),
         "it lives longer than the policy allows",
     );
-    need(
-        d.budget.stall_ms > 0 && d.budget.p99_rise_ms.is_finite(),
-        "its budget is not set",
-    );
+    need(d.budget.stall_ms > 0 && d.budget.p99_rise_ms.is_finite(), "its budget is not set");
     let e = &d.predicted;
-    let finite = [e.before, e.after, e.after_lower, e.after_upper]
-        .iter()
-        .all(|x| x.is_finite());
-    need(
-        finite && !e.metric.is_empty(),
-        "its predicted effect is not a figure",
-    );
+    let finite = [e.before, e.after, e.after_lower, e.after_upper].iter().all(|x| x.is_finite());
+    need(finite && !e.metric.is_empty(), "its predicted effect is not a figure");
     // A rounding error is no contradiction.
     let slack = 1e-6 * (1.0 + e.after.abs());
     let ordered = e.after_lower <= e.after + slack && e.after <= e.after_upper + slack;
-    need(
-        !finite || ordered,
-        "its predicted effect lies outside its own interval",
-    );
-    need(
-        e.realised.is_none(),
-        "it claims a measured effect before it ran",
-    );
+    need(!finite || ordered, "its predicted effect lies outside its own interval");
+    need(e.realised.is_none(), "it claims a measured effect before it ran");
     found
 }
 

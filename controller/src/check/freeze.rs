@@ -4,20 +4,10 @@ use super::{Finding, Scene, fatal};
 use isobar_api::{NodeId, ShardId, directive::Step};
 
 pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
-    let in_force = scene
-        .input
-        .freezes
-        .iter()
-        .filter(|f| scene.input.now_unix_ms < f.expires_at_unix_ms);
+    let in_force =
+        scene.input.freezes.iter().filter(|f| scene.input.now_unix_ms < f.expires_at_unix_ms);
     let covering = in_force.filter(|f| covers(scene, &f.scope));
-    covering
-        .map(|f| {
-            fatal(format!(
-                "{} is frozen by {}: {}",
-                f.scope, f.owner, f.reason
-            ))
-        })
-        .collect()
+    covering.map(|f| fatal(format!("{} is frozen by {}: {}", f.scope, f.owner, f.reason))).collect()
 }
 
 fn covers(scene: &Scene<'_>, scope: &str) -> bool {
@@ -31,12 +21,8 @@ fn covers(scene: &Scene<'_>, scope: &str) -> bool {
             let inside = |n: NodeId| scene.node(n).is_some_and(|v| v.region.as_str() == which);
             touched(scene).into_iter().any(inside)
         }
-        "shard" => which
-            .parse::<ShardId>()
-            .map_or(true, |id| id == scene.directive.shard),
-        "node" => which
-            .parse::<NodeId>()
-            .map_or(true, |id| touched(scene).contains(&id)),
+        "shard" => which.parse::<ShardId>().map_or(true, |id| id == scene.directive.shard),
+        "node" => which.parse::<NodeId>().map_or(true, |id| touched(scene).contains(&id)),
         // The whole cluster, or words nobody can read, which stop everything to be safe.
         _ => true,
     }

@@ -16,10 +16,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         ))];
     }
     if e.after_upper > e.before {
-        return vec![remark(format!(
-            "{} could also end above {:.3}",
-            e.metric, e.before
-        ))];
+        return vec![remark(format!("{} could also end above {:.3}", e.metric, e.before))];
     }
     Vec::new()
 }

@@ -14,17 +14,9 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let view = scene.input.view;
-    let holders: BTreeSet<_> = view
-        .shards
-        .values()
-        .flat_map(|s| &s.entry.replicas)
-        .map(|r| r.node_id)
-        .collect();
-    let dead = view
-        .nodes
-        .keys()
-        .filter(|n| scene.is_dead(**n) && holders.contains(n))
-        .count();
+    let holders: BTreeSet<_> =
+        view.shards.values().flat_map(|s| &s.entry.replicas).map(|r| r.node_id).collect();
+    let dead = view.nodes.keys().filter(|n| scene.is_dead(**n) && holders.contains(n)).count();
     let alive = view.nodes.keys().filter(|n| !scene.is_dead(**n)).count();
     let share = dead as f64 / (dead + alive).max(1) as f64;
     if share > scene.input.policy.repair.dead_share_max {

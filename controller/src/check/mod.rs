@@ -43,18 +43,12 @@ struct Finding {
 
 /// A finding that stops the directive.
 fn fatal(message: impl Into<String>) -> Finding {
-    Finding {
-        fatal: true,
-        message: message.into(),
-    }
+    Finding { fatal: true, message: message.into() }
 }
 
 /// A finding for people.
 fn remark(message: impl Into<String>) -> Finding {
-    Finding {
-        fatal: false,
-        message: message.into(),
-    }
+    Finding { fatal: false, message: message.into() }
 }
 
 /// One directive with what the view says of its shard.
@@ -73,10 +67,7 @@ impl<'a> Scene<'a> {
     }
 
     fn is_dead(&self, id: NodeId) -> bool {
-        matches!(
-            self.node(id).map(|n| n.health),
-            Some(NodeHealth::Dead { .. })
-        )
+        matches!(self.node(id).map(|n| n.health), Some(NodeHealth::Dead { .. }))
     }
 
     fn is_alive(&self, id: NodeId) -> bool {
@@ -91,11 +82,7 @@ impl<'a> Scene<'a> {
 
     /// The table's rule, where the view has it. The system table has none there.
     fn rule(&self) -> Option<&'a TableRule> {
-        self.input
-            .view
-            .tables
-            .get(&self.shard.entry.table_id)
-            .map(|t| &t.spec.rule)
+        self.input.view.tables.get(&self.shard.entry.table_id).map(|t| &t.spec.rule)
     }
 
     fn is_system(&self) -> bool {
@@ -104,10 +91,7 @@ impl<'a> Scene<'a> {
 
     /// Whether the directive only makes things better, so that it can wait.
     fn is_optimisation(&self) -> bool {
-        !matches!(
-            self.directive.kind,
-            DirectiveKind::Repair | DirectiveKind::Drain
-        )
+        !matches!(self.directive.kind, DirectiveKind::Repair | DirectiveKind::Drain)
     }
 }
 
@@ -140,23 +124,13 @@ pub fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
     let mut notes = Vec::new();
     for (position, directive) in plan.directives.iter().enumerate() {
         let mut note = |fatal: bool, message: String| {
-            notes.push(CheckNote {
-                fatal,
-                shard: directive.shard,
-                message,
-            });
+            notes.push(CheckNote { fatal, shard: directive.shard, message });
         };
         let Some(shard) = input.view.shards.get(&directive.shard) else {
             note(true, "fence: the shard is not in the view".into());
             continue;
         };
-        let scene = Scene {
-            plan,
-            input,
-            directive,
-            shard,
-            position,
-        };
+        let scene = Scene { plan, input, directive, shard, position };
         for (name, rule) in RULES {
             for finding in rule(&scene) {
                 note(finding.fatal, format!("{name}: {}", finding.message));

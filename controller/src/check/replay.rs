@@ -21,24 +21,13 @@ pub(super) struct Picture {
 pub(super) fn start(scene: &Scene<'_>) -> Picture {
     let entry = &scene.shard.entry;
     let of = |role| {
-        entry
-            .replicas
-            .iter()
-            .filter(|r| r.role == role)
-            .map(|r| r.node_id)
-            .collect::<BTreeSet<_>>()
+        entry.replicas.iter().filter(|r| r.role == role).map(|r| r.node_id).collect::<BTreeSet<_>>()
     };
     let (voters, learners) = (of(ReplicaRole::Voter), of(ReplicaRole::Learner));
     let doubled =
         voters.len() + learners.len() < entry.replicas.len() || !voters.is_disjoint(&learners);
     let works = |n: &NodeId| !scene.is_dead(*n) && !scene.is_faulty(*n);
-    Picture {
-        voters,
-        learners,
-        leader: entry.leader.filter(works),
-        wrong: None,
-        doubled,
-    }
+    Picture { voters, learners, leader: entry.leader.filter(works), wrong: None, doubled }
 }
 
 /// The pictures after each step.

@@ -8,9 +8,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         if scene.is_system() {
             return Vec::new();
         }
-        return vec![fatal(
-            "the table's rule is not known, so its allowed regions are not",
-        )];
+        return vec![fatal("the table's rule is not known, so its allowed regions are not")];
     };
     let mut found = Vec::new();
     for step in scene.directive.steps.iter().chain(&scene.directive.undo) {
@@ -20,10 +18,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
             match scene.node(*node) {
                 None => found.push(fatal(format!("{step}: the region of {node} is not known"))),
                 Some(n) if !rule.regions.is_empty() && !rule.regions.contains(&n.region) => {
-                    found.push(fatal(format!(
-                        "{step}: {} is not an allowed region",
-                        n.region
-                    )));
+                    found.push(fatal(format!("{step}: {} is not an allowed region", n.region)));
                 }
                 Some(_) => {}
             }

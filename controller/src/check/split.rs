@@ -22,18 +22,10 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
             found.push(fatal("the system table is not split"));
         }
         let policy = &scene.input.policy.split;
-        let hottest = scene
-            .shard
-            .hot_keys
-            .iter()
-            .map(|k| k.share)
-            .fold(0.0, f64::max);
+        let hottest = scene.shard.hot_keys.iter().map(|k| k.share).fold(0.0, f64::max);
         let for_size = scene.shard.size_bytes > policy.size_bytes_max;
         if hottest > policy.hot_key_share_max && !for_size {
-            found.push(fatal(format!(
-                "one key takes {:.0} %, a cut is useless",
-                hottest * 100.0
-            )));
+            found.push(fatal(format!("one key takes {:.0} %, a cut is useless", hottest * 100.0)));
         }
     }
     found

@@ -10,22 +10,13 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let region = |n: &NodeId| scene.node(*n).map(|v| v.region.as_str());
-    let span = |nodes: &BTreeSet<NodeId>| {
-        nodes
-            .iter()
-            .filter_map(region)
-            .collect::<BTreeSet<_>>()
-            .len()
-    };
+    let span =
+        |nodes: &BTreeSet<NodeId>| nodes.iter().filter_map(region).collect::<BTreeSet<_>>().len();
     let (before, after) = (span(&start.voters), span(&end.voters));
     if after >= before {
         return Vec::new();
     }
     let what = format!("the voters would span {after} regions instead of {before}");
     // Repair and drain take what is there; people should know.
-    vec![if scene.is_optimisation() {
-        fatal(what)
-    } else {
-        remark(what)
-    }]
+    vec![if scene.is_optimisation() { fatal(what) } else { remark(what) }]
 }

@@ -42,9 +42,8 @@ fn has_room(scene: &Scene<'_>, node: NodeId) -> bool {
     };
     let brings = |steps: &[Step]| steps.contains(&Step::AddLearner { node });
     let same_plan = scene.plan.directives.iter().filter(|d| brings(&d.steps));
-    let bytes = same_plan
-        .filter_map(|d| scene.input.view.shards.get(&d.shard))
-        .map(|s| s.size_bytes);
+    let bytes =
+        same_plan.filter_map(|d| scene.input.view.shards.get(&d.shard)).map(|s| s.size_bytes);
     let incoming = bytes.fold(0u64, u64::saturating_add);
     let reserve = (load.disk_total_bytes as f64 * DISK_RESERVE_SHARE) as u64;
     load.disk_total_bytes > 0 && load.disk_free_bytes >= incoming.saturating_add(reserve)
@@ -64,9 +63,7 @@ fn removal(scene: &Scene<'_>, node: NodeId) -> Option<Finding> {
                 }
                 _ => false,
             };
-            let want = scene
-                .rule()
-                .map_or(start.voters.len(), |r| usize::from(r.replicas));
+            let want = scene.rule().map_or(start.voters.len(), |r| usize::from(r.replicas));
             let extra = start.learners.contains(&node) || start.voters.len() > want;
             let allowed = lost || scene.is_faulty(node) || extra;
             (!allowed).then(|| fatal(format!("{node} is not lost, repair must not remove it")))

@@ -23,13 +23,7 @@ fn busy_world() -> (Synthetic, Plan) {
     w.drains.insert(NodeId(4));
     let dead = w.view.nodes.get_mut(&NodeId(7)).expect("n7");
     dead.health = NodeHealth::Dead { since_unix_ms: 0 };
-    for rate in w
-        .view
-        .shards
-        .values_mut()
-        .take(20)
-        .flat_map(|s| s.arrivals.values_mut())
-    {
+    for rate in w.view.shards.values_mut().take(20).flat_map(|s| s.arrivals.values_mut()) {
         rate.reads_per_s *= 40.0;
     }
     w.forecast();
@@ -48,18 +42,11 @@ const KINDS: [DirectiveKind; 5] = [
 /// Fatal messages about a shard.
 fn fatal(w: &Synthetic, p: &Plan, shard: ShardId) -> Vec<String> {
     let notes = check(p, &w.input());
-    notes
-        .into_iter()
-        .filter(|n| n.fatal && n.shard == shard)
-        .map(|n| n.message)
-        .collect()
+    notes.into_iter().filter(|n| n.fatal && n.shard == shard).map(|n| n.message).collect()
 }
 
 fn first(p: &Plan, kind: DirectiveKind) -> usize {
-    p.directives
-        .iter()
-        .position(|d| d.kind == kind)
-        .unwrap_or_else(|| panic!("no {kind} planned"))
+    p.directives.iter().position(|d| d.kind == kind).unwrap_or_else(|| panic!("no {kind} planned"))
 }
 
 /// Corrupts the first directive of each kind and expects the rule to speak up.
@@ -70,11 +57,7 @@ fn caught(rule: &str, kinds: &[DirectiveKind], corrupt: impl Fn(&mut Synthetic, 
         corrupt(&mut w, &mut p.directives[i]);
         let said = fatal(&w, &p, p.directives[i].shard);
         let spoke = said.iter().any(|m| m.starts_with(&format!("{rule}:")));
-        assert!(
-            spoke,
-            "{rule} missed a corrupted {kind}: {said:?}\n{:#?}",
-            p.directives[i]
-        );
+        assert!(spoke, "{rule} missed a corrupted {kind}: {said:?}\n{:#?}", p.directives[i]);
     }
 }
 
@@ -82,10 +65,7 @@ use DirectiveKind::{Drain, MoveReplica, Repair, Split, TransferLeader};
 const COPYING: [DirectiveKind; 3] = [Repair, Drain, MoveReplica];
 
 fn target(d: &Directive) -> NodeId {
-    d.steps
-        .iter()
-        .find_map(Step::target)
-        .expect("a step with a target")
+    d.steps.iter().find_map(Step::target).expect("a step with a target")
 }
 
 #[test]
@@ -94,11 +74,7 @@ fn good_plans_of_every_kind_pass() {
     for kind in KINDS {
         first(&p, kind);
     }
-    assert!(
-        stopped(&check(&p, &w.input())).is_empty(),
-        "{:#?}",
-        check(&p, &w.input())
-    );
+    assert!(stopped(&check(&p, &w.input())).is_empty(), "{:#?}", check(&p, &w.input()));
 }
 
 #[test]
@@ -109,36 +85,19 @@ fn form_catches_malformed_directives() {
     caught("form", &KINDS, |_, d| d.expires_at_unix_ms = u64::MAX);
     caught("form", &KINDS, |_, d| d.budget.stall_ms = 0);
     caught("form", &KINDS, |_, d| d.predicted.after = f64::NAN);
-    caught("form", &KINDS, |_, d| {
-        d.predicted.after_lower = d.predicted.after_upper + 1.0
-    });
+    caught("form", &KINDS, |_, d| d.predicted.after_lower = d.predicted.after_upper + 1.0);
     caught("form", &KINDS, |_, d| d.predicted.realised = Some(1.0));
-    caught("form", &KINDS, |_, d| {
-        d.steps = vec![d.steps[0].clone(); 17]
-    });
-    caught("form", &KINDS, |_, d| {
-        d.steps.push(Step::Promote { node: NodeId(0) })
-    });
-    caught(
-        "form",
-        &[Repair, Drain, MoveReplica, TransferLeader],
-        |_, d| d.kind = Split,
-    );
-    caught("form", &[Repair, Drain, MoveReplica, Split], |_, d| {
-        d.kind = TransferLeader
-    });
+    caught("form", &KINDS, |_, d| d.steps = vec![d.steps[0].clone(); 17]);
+    caught("form", &KINDS, |_, d| d.steps.push(Step::Promote { node: NodeId(0) }));
+    caught("form", &[Repair, Drain, MoveReplica, TransferLeader], |_, d| d.kind = Split);
+    caught("form", &[Repair, Drain, MoveReplica, Split], |_, d| d.kind = TransferLeader);
 }
 
 #[test]
 fn fence_catches_strangers() {
     caught("fence", &KINDS, |_, d| d.controller_term = Term(9));
     caught("fence", &KINDS, |_, d| d.policy_version += 1);
-    caught("fence", &KINDS, |_, d| {
-        d.expected_epoch = Epoch {
-            shape: 1,
-            membership: 99,
-        }
-    });
+    caught("fence", &KINDS, |_, d| d.expected_epoch = Epoch { shape: 1, membership: 99 });
     caught("fence", &KINDS, |_, d| d.table = "other".into());
     caught("fence", &KINDS, |_, d| d.shard = ShardId(999));
 }
@@ -160,11 +119,7 @@ fn alone_catches_company() {
     }
     let (w, mut p) = busy_world();
     p.directives.push(p.directives[0].clone());
-    assert!(
-        fatal(&w, &p, p.directives[0].shard)
-            .iter()
-            .any(|m| m.contains("several directives"))
-    );
+    assert!(fatal(&w, &p, p.directives[0].shard).iter().any(|m| m.contains("several directives")));
 }
 
 #[test]
@@ -179,23 +134,15 @@ fn freeze_catches_every_scope() {
     };
     caught("freeze", &KINDS, |w, _| with(w, "cluster".into()));
     caught("freeze", &KINDS, |w, _| with(w, "table:orders".into()));
-    caught("freeze", &KINDS, |w, d| {
-        with(w, format!("shard:{}", d.shard))
-    });
+    caught("freeze", &KINDS, |w, d| with(w, format!("shard:{}", d.shard)));
     caught("freeze", &KINDS, |w, _| with(w, "shard:x".into()));
-    caught(
-        "freeze",
-        &[Repair, Drain, MoveReplica, TransferLeader],
-        |w, d| with(w, format!("node:{}", target(d))),
-    );
-    caught(
-        "freeze",
-        &[Repair, Drain, MoveReplica, TransferLeader],
-        |w, d| {
-            let region = w.view.nodes[&target(d)].region.clone();
-            with(w, format!("region:{region}"));
-        },
-    );
+    caught("freeze", &[Repair, Drain, MoveReplica, TransferLeader], |w, d| {
+        with(w, format!("node:{}", target(d)))
+    });
+    caught("freeze", &[Repair, Drain, MoveReplica, TransferLeader], |w, d| {
+        let region = w.view.nodes[&target(d)].region.clone();
+        with(w, format!("region:{region}"));
+    });
     caught("freeze", &[Split], |w, d| {
         let node = w.view.shards[&d.shard].entry.replicas[1].node_id;
         with(w, format!("node:{node}"));
@@ -204,18 +151,12 @@ fn freeze_catches_every_scope() {
 
 #[test]
 fn residency_catches_foreign_regions() {
-    caught(
-        "residency",
-        &[Repair, Drain, MoveReplica, TransferLeader],
-        |w, _| {
-            let rule = &mut w.view.tables.get_mut(&TableId(1)).expect("one").spec.rule;
-            rule.regions = vec![Region::new("elsewhere").expect("legal")];
-        },
-    );
-    caught("residency", &KINDS, |w, _| w.view.tables.clear());
-    caught("residency", &COPYING, |_, d| {
-        d.steps[0] = Step::AddLearner { node: NodeId(77) }
+    caught("residency", &[Repair, Drain, MoveReplica, TransferLeader], |w, _| {
+        let rule = &mut w.view.tables.get_mut(&TableId(1)).expect("one").spec.rule;
+        rule.regions = vec![Region::new("elsewhere").expect("legal")];
     });
+    caught("residency", &KINDS, |w, _| w.view.tables.clear());
+    caught("residency", &COPYING, |_, d| d.steps[0] = Step::AddLearner { node: NodeId(77) });
 }
 
 #[test]
@@ -239,13 +180,7 @@ fn floor_quorum_and_order_catch_unsafe_removals() {
 #[test]
 fn cap_and_leader_catch_impossible_steps() {
     caught("cap", &COPYING, |w, _| {
-        w.view
-            .tables
-            .get_mut(&TableId(1))
-            .expect("one")
-            .spec
-            .rule
-            .replicas_max = 3;
+        w.view.tables.get_mut(&TableId(1)).expect("one").spec.rule.replicas_max = 3;
     });
     caught("cap", &COPYING, |w, d| {
         let holder = w.view.shards[&d.shard].entry.replicas[0].node_id;
@@ -253,39 +188,25 @@ fn cap_and_leader_catch_impossible_steps() {
     });
     caught("leader", &[TransferLeader], |w, d| {
         let held = |n: &&NodeId| w.view.shards[&d.shard].entry.replica_on(**n).is_none();
-        let node = *w
-            .view
-            .nodes
-            .keys()
-            .find(held)
-            .expect("ten nodes, three replicas");
+        let node = *w.view.nodes.keys().find(held).expect("ten nodes, three replicas");
         d.steps = vec![Step::TransferLeader { node }];
     });
-    caught("leader", &COPYING, |_, d| {
-        d.steps.retain(|s| !matches!(s, Step::AddLearner { .. }))
-    });
+    caught("leader", &COPYING, |_, d| d.steps.retain(|s| !matches!(s, Step::AddLearner { .. })));
     caught("leader", &[MoveReplica, Drain], |w, d| {
         let node = w.view.shards[&d.shard].entry.leader.expect("led");
-        d.steps
-            .retain(|s| !matches!(s, Step::TransferLeader { .. }));
+        d.steps.retain(|s| !matches!(s, Step::TransferLeader { .. }));
         d.steps.push(Step::RemoveReplica { node });
     });
 }
 
 #[test]
 fn target_catches_unfit_nodes_and_healthy_victims() {
-    caught(
-        "target",
-        &[Repair, Drain, MoveReplica, TransferLeader],
-        |w, d| {
-            w.view.nodes.get_mut(&target(d)).expect("known").health = NodeHealth::Unknown;
-        },
-    );
-    caught(
-        "target",
-        &[Repair, Drain, MoveReplica, TransferLeader],
-        |w, d| w.drains.extend([target(d)]),
-    );
+    caught("target", &[Repair, Drain, MoveReplica, TransferLeader], |w, d| {
+        w.view.nodes.get_mut(&target(d)).expect("known").health = NodeHealth::Unknown;
+    });
+    caught("target", &[Repair, Drain, MoveReplica, TransferLeader], |w, d| {
+        w.drains.extend([target(d)])
+    });
     caught("target", &COPYING, |w, _| {
         for node in w.view.nodes.values_mut() {
             node.load.disk_free_bytes = node.load.disk_total_bytes / 20;
@@ -329,10 +250,7 @@ fn split_catches_useless_cuts() {
     });
     caught("split", &[Split], |w, d| {
         let shard = w.view.shards.get_mut(&d.shard).expect("known");
-        shard.hot_keys = vec![HotKey {
-            key: "k".into(),
-            share: 0.9,
-        }];
+        shard.hot_keys = vec![HotKey { key: "k".into(), share: 0.9 }];
     });
 }
 
@@ -342,54 +260,33 @@ fn gain_and_calm_catch_restless_moves() {
     caught("gain", &[TransferLeader, MoveReplica, Split], |_, d| {
         d.predicted.before = d.predicted.after
     });
+    caught("calm", &MOVES, |w, d| drop(w.history.insert(d.shard, vec![w.now_unix_ms - 1])));
     caught("calm", &MOVES, |w, d| {
-        drop(w.history.insert(d.shard, vec![w.now_unix_ms - 1]))
-    });
-    caught("calm", &MOVES, |w, d| {
-        drop(w.history.insert(
-            d.shard,
-            vec![w.now_unix_ms - 1_000_000, w.now_unix_ms - 900_000],
-        ));
+        drop(w.history.insert(d.shard, vec![w.now_unix_ms - 1_000_000, w.now_unix_ms - 900_000]));
     });
     let shard = |w: &mut Synthetic, d: &Directive, f: fn(&mut crate::view::ShardView)| {
         f(w.view.shards.get_mut(&d.shard).expect("known"));
     };
     for kinds in [&MOVES[..], &[Split]] {
-        caught("calm", kinds, |w, d| {
-            shard(w, d, |s| s.reported_unix_ms = None)
-        });
-        caught("calm", kinds, |w, d| {
-            shard(w, d, |s| s.reported_unix_ms = Some(1))
-        });
+        caught("calm", kinds, |w, d| shard(w, d, |s| s.reported_unix_ms = None));
+        caught("calm", kinds, |w, d| shard(w, d, |s| s.reported_unix_ms = Some(1)));
         caught("calm", kinds, |w, d| shard(w, d, |s| s.windows = 0));
     }
-    caught("calm", &[Split], |w, d| {
-        shard(w, d, |s| s.changed_unix_ms = u64::MAX)
-    });
+    caught("calm", &[Split], |w, d| shard(w, d, |s| s.changed_unix_ms = u64::MAX));
 }
 
 #[test]
 fn mass_and_budget_catch_excess() {
-    caught(
-        "mass",
-        &[Repair, TransferLeader, MoveReplica, Split],
-        |w, _| w.policy.repair.dead_share_max = 0.05,
-    );
-    caught(
-        "budget",
-        &[Drain, TransferLeader, MoveReplica, Split],
-        |w, _| w.policy.budget.active_max = 0,
-    );
-    caught("budget", &[Repair], |w, _| {
-        w.policy.budget.repair_active_max = 0
+    caught("mass", &[Repair, TransferLeader, MoveReplica, Split], |w, _| {
+        w.policy.repair.dead_share_max = 0.05
     });
-    caught("budget", &COPYING, |w, _| {
-        w.policy.budget.copies_per_node_max = 0
+    caught("budget", &[Drain, TransferLeader, MoveReplica, Split], |w, _| {
+        w.policy.budget.active_max = 0
     });
+    caught("budget", &[Repair], |w, _| w.policy.budget.repair_active_max = 0);
+    caught("budget", &COPYING, |w, _| w.policy.budget.copies_per_node_max = 0);
     caught("budget", &COPYING, |_, d| d.budget.copy_bytes = 1);
-    caught("budget", &[Drain, MoveReplica], |w, _| {
-        w.policy.budget.copy_bytes_max = 1
-    });
+    caught("budget", &[Drain, MoveReplica], |w, _| w.policy.budget.copy_bytes_max = 1);
 }
 
 #[test]

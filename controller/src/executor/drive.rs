@@ -34,10 +34,7 @@ impl<'a> Run<'a> {
         if self.entry.state == DirectiveState::Journaled && !self.start().await? {
             return Ok(());
         }
-        if matches!(
-            self.entry.state,
-            DirectiveState::Sent | DirectiveState::Accepted
-        ) {
+        if matches!(self.entry.state, DirectiveState::Sent | DirectiveState::Accepted) {
             self.forward().await?;
         }
         if self.entry.state == DirectiveState::Compensating {
@@ -52,11 +49,8 @@ impl<'a> Run<'a> {
             let now = now_unix_ms();
             let directive = &self.entry.directive;
             if directive.expires_at_unix_ms <= now {
-                self.change(Change::to(
-                    DirectiveState::Expired,
-                    "it could not start in time",
-                ))
-                .await?;
+                self.change(Change::to(DirectiveState::Expired, "it could not start in time"))
+                    .await?;
                 return Ok(false);
             }
             let view = self.view();
@@ -71,8 +65,7 @@ impl<'a> Run<'a> {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        self.change(Change::to(DirectiveState::Sent, "first step"))
-            .await?;
+        self.change(Change::to(DirectiveState::Sent, "first step")).await?;
         Ok(true)
     }
 
@@ -86,16 +79,8 @@ impl<'a> Run<'a> {
                     let done = index + 1;
                     let all = self.entry.directive.steps.len();
                     let last = done as usize == all;
-                    let state = if last {
-                        DirectiveState::Applied
-                    } else {
-                        DirectiveState::Sent
-                    };
-                    let already = if result.already {
-                        " (it was so already)"
-                    } else {
-                        ""
-                    };
+                    let state = if last { DirectiveState::Applied } else { DirectiveState::Sent };
+                    let already = if result.already { " (it was so already)" } else { "" };
                     let mut change = Change::to(state, format!("{step}: done{already}"));
                     change.steps_done = Some(done);
                     change.epoch = Some(result.epoch_after);
@@ -104,9 +89,7 @@ impl<'a> Run<'a> {
                     tracing::info!(directive = %self.entry.directive.id, done, all, %step, "step done");
                 }
                 Outcome::Refused { refusal, unclear } => {
-                    return self
-                        .fail(&step, &refusal.to_string(), Some(&refusal), unclear)
-                        .await;
+                    return self.fail(&step, &refusal.to_string(), Some(&refusal), unclear).await;
                 }
                 Outcome::GaveUp { why, unclear } => {
                     return self.fail(&step, &why, None, unclear).await;
@@ -141,28 +124,17 @@ impl<'a> Run<'a> {
     /// Makes a change durable.
     pub(super) async fn change(&mut self, change: Change) -> Result<(), Error> {
         let steps_done = change.steps_done.unwrap_or(self.entry.steps_done);
-        self.shared
-            .probe
-            .at(Point::BeforeChange(change.state, steps_done))?;
+        self.shared.probe.at(Point::BeforeChange(change.state, steps_done))?;
         let id = self.entry.directive.id;
         let grant = self.grant()?;
-        self.entry = self
-            .shared
-            .journal
-            .change(grant, id, &change, now_unix_ms())
-            .await?;
+        self.entry = self.shared.journal.change(grant, id, &change, now_unix_ms()).await?;
         tracing::info!(directive = %id, state = %change.state, reason = %change.reason, "directive");
-        self.shared
-            .probe
-            .at(Point::AfterChange(change.state, steps_done))
+        self.shared.probe.at(Point::AfterChange(change.state, steps_done))
     }
 
     /// Our term now; none: we do not lead any more.
     pub(super) fn grant(&self) -> Result<Grant, Error> {
-        self.shared
-            .grant
-            .borrow()
-            .ok_or(Error::Fenced { ours: Term(0) })
+        self.shared.grant.borrow().ok_or(Error::Fenced { ours: Term(0) })
     }
 
     /// The freshest view.

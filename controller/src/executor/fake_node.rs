@@ -87,9 +87,7 @@ impl FakeNode {
         state: Arc<Mutex<State>>,
         members: Arc<Mutex<Vec<proto::Member>>>,
     ) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         members.lock().expect("no panic").push(proto::Member {
             node_id: node.0,
@@ -97,16 +95,9 @@ impl FakeNode {
             region: region_of(node).to_string(),
             zone: "a".into(),
             alive: true,
-            load_json: serde_json::to_vec(&NodeLoad::default())
-                .expect("plain data")
-                .into(),
+            load_json: serde_json::to_vec(&NodeLoad::default()).expect("plain data").into(),
         });
-        let node = Self {
-            state,
-            address,
-            node,
-            members,
-        };
+        let node = Self { state, address, node, members };
         let service = proto::node_server::NodeServer::new(node.clone());
         let serve = tonic::transport::Server::builder()
             .add_service(service)
@@ -123,11 +114,7 @@ impl FakeNode {
     /// Steps that took effect, as text.
     pub(crate) fn effects(&self) -> Vec<String> {
         let state = self.state.lock().expect("no panic");
-        state
-            .effects
-            .iter()
-            .map(|(_, index, step)| format!("{index}: {step}"))
-            .collect()
+        state.effects.iter().map(|(_, index, step)| format!("{index}: {step}")).collect()
     }
 }
 
@@ -242,9 +229,7 @@ impl Node for FakeNode {
     ) -> Result<Response<proto::AbortStepResponse>, Status> {
         let id = request.into_inner().directive_id;
         self.state.lock().expect("no panic").aborted.push(id);
-        Ok(Response::new(proto::AbortStepResponse {
-            was_running: true,
-        }))
+        Ok(Response::new(proto::AbortStepResponse { was_running: true }))
     }
 
     async fn get_shard_map(
@@ -287,13 +272,10 @@ impl Node for FakeNode {
         let ticks = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(pause));
         Ok(Response::new(Box::pin(ticks.map(move |_| {
             sequence += 1;
-            sequence += u64::from(std::mem::take(
-                &mut node.state.lock().expect("no panic").skip_report,
-            ));
+            sequence +=
+                u64::from(std::mem::take(&mut node.state.lock().expect("no panic").skip_report));
             let report = serde_json::to_vec(&node.report(sequence)).expect("plain data");
-            Ok(proto::ReportFrame {
-                report_json: report.into(),
-            })
+            Ok(proto::ReportFrame { report_json: report.into() })
         }))))
     }
 }
@@ -320,12 +302,7 @@ impl FakeNode {
             is_leader,
             last_log_index: 7,
             applied_index: 7,
-            matched: state
-                .entry
-                .replicas
-                .iter()
-                .map(|r| (r.replica_id, 7))
-                .collect(),
+            matched: state.entry.replicas.iter().map(|r| (r.replica_id, 7)).collect(),
             size_bytes: 1_000,
             arrivals: arrivals.into_iter().collect(),
             latency: LatencySummary::default(),
@@ -360,19 +337,10 @@ impl FakeNode {
 
 /// The table of shard 1: three replicas, anywhere.
 fn table() -> TableInfo {
-    let rule = TableRule {
-        regions: vec![],
-        replicas: 3,
-        replicas_max: 5,
-        ack: AckLevel::Majority,
-    };
+    let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority };
     TableInfo {
         table_id: TableId(1),
-        spec: TableSpec {
-            name: "orders".into(),
-            rule,
-            split_keys: vec![],
-        },
+        spec: TableSpec { name: "orders".into(), rule, split_keys: vec![] },
         state: TableState::Ready,
         first_shards: vec![ShardId(1)],
     }
@@ -385,19 +353,13 @@ fn region_of(node: NodeId) -> Region {
 
 /// Shard 1 of table `orders`, led by node 1, voters on 1, 2 and 3.
 pub(crate) fn entry() -> ShardEntry {
-    let voter = |n| Replica {
-        replica_id: ReplicaId(n),
-        node_id: NodeId(n),
-        role: ReplicaRole::Voter,
-    };
+    let voter =
+        |n| Replica { replica_id: ReplicaId(n), node_id: NodeId(n), role: ReplicaRole::Voter };
     ShardEntry {
         shard_id: ShardId(1),
         table_id: TableId(1),
         range: KeyRange::all(),
-        epoch: Epoch {
-            shape: 1,
-            membership: 10,
-        },
+        epoch: Epoch { shape: 1, membership: 10 },
         replicas: (1..=3).map(voter).collect(),
         leader: Some(NodeId(1)),
         term: 1,
@@ -464,11 +426,7 @@ pub(crate) fn move_directive(from: u64, to: u64) -> Directive {
         model_version: "baseline".into(),
         steps: moved(to, from),
         undo: moved(from, to),
-        budget: Budget {
-            copy_bytes: 1 << 30,
-            p99_rise_ms: 10.0,
-            stall_ms: 2_000,
-        },
+        budget: Budget { copy_bytes: 1 << 30, p99_rise_ms: 10.0, stall_ms: 2_000 },
         priority: 1,
         not_before_unix_ms: 0,
         expires_at_unix_ms: u64::MAX / 4,

@@ -45,10 +45,7 @@ pub(crate) struct Pauses {
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(100),
-            longest: Duration::from_secs(2),
-        }
+        Self { first: Duration::from_millis(100), longest: Duration::from_secs(2) }
     }
 }
 
@@ -77,10 +74,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// An executor without work.
     pub(crate) fn new(shared: Shared) -> Self {
-        Self {
-            shared: Arc::new(shared),
-            tasks: Arc::default(),
-        }
+        Self { shared: Arc::new(shared), tasks: Arc::default() }
     }
 
     /// Makes sure that a task carries the directive on. Safe to repeat.
@@ -115,11 +109,7 @@ impl Executor {
     #[cfg(test)]
     pub(crate) async fn idle(&self) {
         loop {
-            let next = self
-                .tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_first();
+            let next = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
             match next {
                 Some((_, task)) => drop(task.await),
                 None => return,

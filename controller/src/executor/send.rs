@@ -34,12 +34,7 @@ pub(super) struct Stalls {
 
 impl Stalls {
     pub(super) fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            since: Instant::now(),
-            furthest: 0,
-            begun_again: 0,
-        }
+        Self { limit, since: Instant::now(), furthest: 0, begun_again: 0 }
     }
 
     /// A new try begins to count from nothing; that by itself is no progress.
@@ -84,10 +79,7 @@ impl Run<'_> {
         let lost = |why: &dyn std::fmt::Display| Ok(Answer::Lost(why.to_string()));
         let order_json = serde_json::to_vec(order).map_err(Error::document("an order"))?;
         let traceparent = current_traceparent().unwrap_or_else(|| self.entry.traceparent.clone());
-        let request = ExecuteStepRequest {
-            order_json: order_json.into(),
-            traceparent,
-        };
+        let request = ExecuteStepRequest { order_json: order_json.into(), traceparent };
         let mut client = self.shared.nodes.client(address)?;
         let opened = tokio::time::timeout(tries.stalls.left(), client.execute_step(request)).await;
         let mut stream = match opened {
@@ -104,9 +96,7 @@ impl Run<'_> {
             };
             match serde_json::from_slice(&frame.event_json) {
                 Err(error) => {
-                    return lost(&format!(
-                        "{node} sent an event that cannot be read: {error}"
-                    ));
+                    return lost(&format!("{node} sent an event that cannot be read: {error}"));
                 }
                 Ok(StepEvent::Accepted) => self.accepted(tries.index).await?,
                 Ok(StepEvent::Progress { done, .. }) => tries.stalls.progress(done),
@@ -132,10 +122,8 @@ impl Run<'_> {
         let Some(address) = self.view().nodes.get(&node).map(|n| n.address.clone()) else {
             return Ok(false);
         };
-        let request = AbortStepRequest {
-            directive_id: id.0,
-            controller_term: self.grant()?.term.0,
-        };
+        let request =
+            AbortStepRequest { directive_id: id.0, controller_term: self.grant()?.term.0 };
         let mut client = self.shared.nodes.client(&address)?;
         match tokio::time::timeout(ABORT_WITHIN, client.abort_step(request)).await {
             Ok(Ok(answer)) => {
@@ -154,14 +142,8 @@ impl Run<'_> {
     /// Whether a node that was sent an order can no longer change the shard.
     fn is_deposed(&self, node: NodeId) -> bool {
         let view = self.view();
-        let dead = matches!(
-            view.nodes.get(&node).map(|n| n.health),
-            Some(NodeHealth::Dead { .. })
-        );
-        let leader = view
-            .shards
-            .get(&self.entry.directive.shard)
-            .and_then(|s| s.entry.leader);
+        let dead = matches!(view.nodes.get(&node).map(|n| n.health), Some(NodeHealth::Dead { .. }));
+        let leader = view.shards.get(&self.entry.directive.shard).and_then(|s| s.entry.leader);
         dead || leader.is_some_and(|other| other != node)
     }
 }

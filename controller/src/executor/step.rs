@@ -91,10 +91,8 @@ impl Run<'_> {
             };
             if tries.stalls.is_stalled() || tries.count >= TRIES_MAX {
                 let (seconds, count) = (stall.as_secs_f64(), tries.count);
-                let why = format!(
-                    "no progress for {seconds} s in {count} tries: {}",
-                    tries.last_trouble
-                );
+                let why =
+                    format!("no progress for {seconds} s in {count} tries: {}", tries.last_trouble);
                 self.abort_everywhere(&tries.sent_to).await?;
                 let unclear = tries.unclear || !tries.sent_to.is_empty();
                 return Ok(Outcome::GaveUp { why, unclear });
@@ -109,10 +107,7 @@ impl Run<'_> {
     /// The node that leads the shard, by a refusal's hint or by the freshest view.
     fn target(&self, tries: &Tries) -> Option<(NodeId, String)> {
         let view = self.view();
-        let leader = view
-            .shards
-            .get(&self.entry.directive.shard)
-            .and_then(|s| s.entry.leader);
+        let leader = view.shards.get(&self.entry.directive.shard).and_then(|s| s.entry.leader);
         let node = tries.hint.or(leader)?;
         view.nodes.get(&node).map(|n| (node, n.address.clone()))
     }
@@ -159,9 +154,7 @@ impl Run<'_> {
                 tries.hint = leader;
                 Ok(Try::Again { at_once })
             }
-            Refusal::StaleTerm { .. } => Err(Error::Fenced {
-                ours: self.grant()?.term,
-            }),
+            Refusal::StaleTerm { .. } => Err(Error::Fenced { ours: self.grant()?.term }),
             Refusal::Busy { directive } => {
                 // The node still works on an order of an earlier controller process: let it.
                 if directive == self.entry.directive.id {
@@ -210,21 +203,12 @@ impl Run<'_> {
             // Our view has not caught up: wait for the next report before judging.
             return Try::Again { at_once: false };
         }
-        let refusal = Refusal::EpochMoved {
-            expected: self.entry.epoch,
-            current,
-        };
-        Try::End(Outcome::Refused {
-            refusal,
-            unclear: tries.unclear,
-        })
+        let refusal = Refusal::EpochMoved { expected: self.entry.epoch, current };
+        Try::End(Outcome::Refused { refusal, unclear: tries.unclear })
     }
 
     fn view_epoch(&self) -> Option<Epoch> {
-        self.view()
-            .shards
-            .get(&self.entry.directive.shard)
-            .map(|s| s.entry.epoch)
+        self.view().shards.get(&self.entry.directive.shard).map(|s| s.entry.epoch)
     }
 
     /// The shard's epoch if the view, at `at_least`, shows the step's effect.
@@ -240,11 +224,7 @@ impl Run<'_> {
         let expires_at_unix_ms = if index == 0 {
             directive.expires_at_unix_ms
         } else {
-            let longer = directive
-                .budget
-                .stall_ms
-                .saturating_mul(LATER_STEPS_STALLS)
-                .max(60_000);
+            let longer = directive.budget.stall_ms.saturating_mul(LATER_STEPS_STALLS).max(60_000);
             now_unix_ms() + longer
         };
         Ok(StepOrder {
@@ -264,11 +244,7 @@ impl Run<'_> {
     pub(super) async fn accepted(&mut self, index: u32) -> Result<(), Error> {
         self.shared.probe.at(Point::AfterAccepted(index))?;
         if self.entry.state == DirectiveState::Sent {
-            self.change(Change::to(
-                DirectiveState::Accepted,
-                format!("step {index}"),
-            ))
-            .await?;
+            self.change(Change::to(DirectiveState::Accepted, format!("step {index}"))).await?;
         }
         Ok(())
     }

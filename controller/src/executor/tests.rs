@@ -29,11 +29,7 @@ async fn process(
     probe: Arc<dyn Probe>,
 ) -> (Process, Grant) {
     let now = life * 10_000;
-    let grant = store
-        .acquire_lease("test", now, 1_000)
-        .await
-        .expect("sql")
-        .expect("expired");
+    let grant = store.acquire_lease("test", now, 1_000).await.expect("sql").expect("expired");
     let mut world = view(&[&node.address]);
     world
         .shards
@@ -43,10 +39,7 @@ async fn process(
     let (grant_tx, grant_rx) = watch::channel(Some(grant));
     let (freezes_tx, freezes) = watch::channel(Arc::new(Vec::new()));
     let journal = Journal::new(store);
-    let pauses = Pauses {
-        first: Duration::from_millis(1),
-        longest: Duration::from_millis(5),
-    };
+    let pauses = Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(5) };
     let executor = Executor::new(Shared {
         journal: journal.clone(),
         nodes: NodeConnections::default(),
@@ -56,16 +49,7 @@ async fn process(
         pauses,
         probe,
     });
-    (
-        Process {
-            journal,
-            executor,
-            _view: view_tx,
-            _grant: grant_tx,
-            _freezes: freezes_tx,
-        },
-        grant,
-    )
+    (Process { journal, executor, _view: view_tx, _grant: grant_tx, _freezes: freezes_tx }, grant)
 }
 
 fn plan_of(directive: Directive) -> Plan {
@@ -95,10 +79,7 @@ impl Process {
     }
 
     async fn record(&self) -> DirectiveRecord {
-        self.journal
-            .directive(DirectiveId(1))
-            .await
-            .expect("it was journaled")
+        self.journal.directive(DirectiveId(1)).await.expect("it was journaled")
     }
 }
 
@@ -108,10 +89,7 @@ async fn run(directive: Directive, trouble: Vec<Misbehaviour>) -> (DirectiveReco
     let node = FakeNode::start().await;
     node.misbehave(trouble);
     let (process, grant) = process(database.open().await, &node, 1, Arc::new(NoProbe)).await;
-    let recorded = process
-        .journal
-        .record(grant, plan_of(directive), Mode::Act, "", false, 1)
-        .await;
+    let recorded = process.journal.record(grant, plan_of(directive), Mode::Act, "", false, 1).await;
     recorded.expect("sql").expect("new");
     process.work().await;
     (process.record().await, node)
@@ -133,46 +111,22 @@ async fn a_directive_is_carried_out_step_by_step() {
 
 #[tokio::test]
 async fn retryable_refusals_and_lost_answers_are_tried_again() {
-    let busy = Misbehaviour::Refuse(Refusal::Busy {
-        directive: DirectiveId(9),
-    });
-    let hint = Misbehaviour::Refuse(Refusal::NotLeader {
-        leader: Some(NodeId(2)),
-    });
-    let later = Misbehaviour::Refuse(Refusal::NotNow {
-        why: "disk busy".into(),
-    });
-    let (record, node) = run(
-        move_directive(1, 4),
-        vec![busy, hint, later, Misbehaviour::LoseAnswer],
-    )
-    .await;
+    let busy = Misbehaviour::Refuse(Refusal::Busy { directive: DirectiveId(9) });
+    let hint = Misbehaviour::Refuse(Refusal::NotLeader { leader: Some(NodeId(2)) });
+    let later = Misbehaviour::Refuse(Refusal::NotNow { why: "disk busy".into() });
+    let (record, node) =
+        run(move_directive(1, 4), vec![busy, hint, later, Misbehaviour::LoseAnswer]).await;
     assert_eq!(record.state, S::Applied);
-    assert_eq!(
-        node.effects(),
-        MOVED,
-        "the lost answer did not repeat the effect"
-    );
+    assert_eq!(node.effects(), MOVED, "the lost answer did not repeat the effect");
     assert_eq!(node.state.lock().expect("no panic").orders, 8);
 }
 
 #[tokio::test]
 async fn a_refused_first_step_fails_without_a_trace() {
-    let full = Refusal::NoHeadroom {
-        node: NodeId(4),
-        free_bytes: 1,
-        needed_bytes: 2,
-    };
+    let full = Refusal::NoHeadroom { node: NodeId(4), free_bytes: 1, needed_bytes: 2 };
     let (record, node) = run(move_directive(1, 4), vec![Misbehaviour::Refuse(full)]).await;
     assert_eq!(record.state, S::Failed);
-    assert!(
-        record
-            .events
-            .last()
-            .expect("some")
-            .reason
-            .contains("1 bytes free")
-    );
+    assert!(record.events.last().expect("some").reason.contains("1 bytes free"));
     assert!(node.effects().is_empty());
 }
 
@@ -182,30 +136,15 @@ async fn a_step_that_stalls_is_aborted_and_what_was_done_is_undone() {
     directive.budget.stall_ms = 1_500;
     let database = databases().await.remove(0);
     let node = FakeNode::start().await;
-    let (process, grant) = process(
-        database.open().await,
-        &node,
-        1,
-        Arc::new(HangAt(node.clone(), 1)),
-    )
-    .await;
-    let recorded = process
-        .journal
-        .record(grant, plan_of(directive), Mode::Act, "", false, 1)
-        .await;
+    let (process, grant) =
+        process(database.open().await, &node, 1, Arc::new(HangAt(node.clone(), 1))).await;
+    let recorded = process.journal.record(grant, plan_of(directive), Mode::Act, "", false, 1).await;
     recorded.expect("sql").expect("new");
     process.work().await;
     let record = process.record().await;
     assert_eq!(record.state, S::Undone, "{:?}", record.events);
-    assert_eq!(
-        node.state.lock().expect("no panic").aborted,
-        [1],
-        "the abort was confirmed first"
-    );
-    assert_eq!(
-        node.effects(),
-        ["0: add learner on n4", "7: remove replica from n4"]
-    );
+    assert_eq!(node.state.lock().expect("no panic").aborted, [1], "the abort was confirmed first");
+    assert_eq!(node.effects(), ["0: add learner on n4", "7: remove replica from n4"]);
     assert_eq!(node.state.lock().expect("no panic").entry.replicas.len(), 3);
 }
 
@@ -223,69 +162,39 @@ impl Probe for HangAt {
 
 #[tokio::test]
 async fn an_undo_that_a_guard_refuses_ends_as_failed_and_says_so() {
-    let floor = Refusal::BelowFloor {
-        remaining: 2,
-        floor: 3,
-    };
+    let floor = Refusal::BelowFloor { remaining: 2, floor: 3 };
     let database = databases().await.remove(0);
     let node = FakeNode::start().await;
-    let wrong = Refusal::RegionNotAllowed {
-        region: isobar_api::Region::new("us").expect("legal"),
-    };
+    let wrong = Refusal::RegionNotAllowed { region: isobar_api::Region::new("us").expect("legal") };
     let refuse = RefuseAt(node.clone(), vec![(1, wrong), (7, floor)]);
     let (process, grant) = process(database.open().await, &node, 1, Arc::new(refuse)).await;
     process
         .journal
-        .record(
-            grant,
-            plan_of(move_directive(1, 4)),
-            Mode::Act,
-            "",
-            false,
-            1,
-        )
+        .record(grant, plan_of(move_directive(1, 4)), Mode::Act, "", false, 1)
         .await
         .expect("sql")
         .expect("new");
     process.work().await;
     let record = process.record().await;
     assert_eq!(record.state, S::Failed, "{:?}", record.events);
-    assert!(
-        record
-            .events
-            .last()
-            .expect("some")
-            .reason
-            .contains("the floor is 3")
-    );
+    assert!(record.events.last().expect("some").reason.contains("the floor is 3"));
 }
 
 struct RefuseAt(FakeNode, Vec<(u32, Refusal)>);
 
 impl Probe for RefuseAt {
     fn at(&self, point: Point) -> Result<(), Error> {
-        let wanted = self
-            .1
-            .iter()
-            .filter(|(index, _)| point == Point::BeforeSend(*index));
-        self.0
-            .misbehave(wanted.map(|(_, refusal)| Misbehaviour::Refuse(refusal.clone())));
+        let wanted = self.1.iter().filter(|(index, _)| point == Point::BeforeSend(*index));
+        self.0.misbehave(wanted.map(|(_, refusal)| Misbehaviour::Refuse(refusal.clone())));
         Ok(())
     }
 }
 
 #[tokio::test]
 async fn a_fenced_executor_stops_and_writes_nothing() {
-    let seen = Misbehaviour::Refuse(Refusal::StaleTerm {
-        sent: Term(1),
-        seen: Term(5),
-    });
+    let seen = Misbehaviour::Refuse(Refusal::StaleTerm { sent: Term(1), seen: Term(5) });
     let (record, node) = run(move_directive(1, 4), vec![seen]).await;
-    assert_eq!(
-        record.state,
-        S::Sent,
-        "it is the next controller's to go on"
-    );
+    assert_eq!(record.state, S::Sent, "it is the next controller's to go on");
     assert!(node.effects().is_empty());
 }
 
@@ -307,10 +216,7 @@ impl Probe for StopAt {
 }
 
 fn stop_at(at: Option<usize>) -> Arc<StopAt> {
-    Arc::new(StopAt {
-        at,
-        passed: Mutex::new(Vec::new()),
-    })
+    Arc::new(StopAt { at, passed: Mutex::new(Vec::new()) })
 }
 
 /// Stops the process at its n-th point, starts another with the next term, and lets it finish.
@@ -323,24 +229,11 @@ async fn crash_and_resume(
     let node = FakeNode::start().await;
     let probe = stop_at(at);
     let refusing = |inner: Arc<StopAt>| -> Arc<dyn Probe> {
-        if refuse_last {
-            Arc::new(RefuseLast(node.clone(), inner))
-        } else {
-            inner
-        }
+        if refuse_last { Arc::new(RefuseLast(node.clone(), inner)) } else { inner }
     };
     let (first, grant) = process(database.open().await, &node, 1, refusing(probe.clone())).await;
-    let recorded = first
-        .journal
-        .record(
-            grant,
-            plan_of(move_directive(1, 4)),
-            Mode::Act,
-            "",
-            false,
-            1,
-        )
-        .await;
+    let recorded =
+        first.journal.record(grant, plan_of(move_directive(1, 4)), Mode::Act, "", false, 1).await;
     recorded.expect("sql").expect("new");
     first.work().await;
     first.executor.stop();
@@ -360,10 +253,7 @@ impl Probe for RefuseLast {
         self.1.at(point)?;
         if point == Point::BeforeSend(3) {
             self.0.state.lock().expect("no panic").next.clear();
-            let floor = Refusal::BelowFloor {
-                remaining: 2,
-                floor: 3,
-            };
+            let floor = Refusal::BelowFloor { remaining: 2, floor: 3 };
             self.0.misbehave([Misbehaviour::Refuse(floor)]);
         }
         Ok(())
@@ -375,17 +265,10 @@ async fn a_crash_at_any_point_loses_and_doubles_nothing() {
     let (points, record, _) = crash_and_resume(None, false).await;
     assert_eq!(record.state, S::Applied);
     let kinds: BTreeSet<String> = points.iter().map(|p| format!("{p:?}")).collect();
-    assert!(
-        kinds.len() >= 25,
-        "every transition is a point of its own: {kinds:?}"
-    );
+    assert!(kinds.len() >= 25, "every transition is a point of its own: {kinds:?}");
     for (at, point) in points.iter().enumerate() {
         let (_, record, node) = crash_and_resume(Some(at), false).await;
-        assert_eq!(
-            (record.state, record.steps_done),
-            (S::Applied, 4),
-            "crash at {point:?}"
-        );
+        assert_eq!((record.state, record.steps_done), (S::Applied, 4), "crash at {point:?}");
         assert_eq!(node.effects(), MOVED, "crash at {point:?}");
     }
 }
@@ -396,18 +279,10 @@ async fn a_crash_while_undoing_loses_and_doubles_nothing() {
     assert_eq!(record.state, S::Undone, "{:?}", record.events);
     let clean = node.effects();
     let undone = clean.iter().filter(|e| e.as_str() >= "4").count();
-    assert!(
-        undone >= 2,
-        "leadership and the new replica went back: {clean:?}"
-    );
+    assert!(undone >= 2, "leadership and the new replica went back: {clean:?}");
     for (at, point) in points.iter().enumerate() {
         let (_, record, node) = crash_and_resume(Some(at), true).await;
-        assert_eq!(
-            record.state,
-            S::Undone,
-            "crash at {point:?}: {:?}",
-            record.events
-        );
+        assert_eq!(record.state, S::Undone, "crash at {point:?}: {:?}", record.events);
         assert_eq!(node.effects(), clean, "crash at {point:?}");
     }
 }

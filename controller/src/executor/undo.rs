@@ -11,25 +11,20 @@ use isobar_api::{
 /// is refused or answered with "already", and does no harm.
 pub(super) fn is_needed(undo: &Step, directive: &Directive, attempted: u32) -> bool {
     let upto = directive.steps.len().min(attempted as usize + 1);
-    directive.steps[..upto]
-        .iter()
-        .any(|done| match (undo, done) {
-            (
-                Step::AddLearner { node } | Step::Promote { node },
-                Step::RemoveReplica { node: gone },
-            ) => node == gone,
-            (Step::TransferLeader { .. }, Step::TransferLeader { .. }) => true,
-            (Step::RemoveReplica { node }, Step::AddLearner { node: added }) => node == added,
-            _ => false,
-        })
+    directive.steps[..upto].iter().any(|done| match (undo, done) {
+        (
+            Step::AddLearner { node } | Step::Promote { node },
+            Step::RemoveReplica { node: gone },
+        ) => node == gone,
+        (Step::TransferLeader { .. }, Step::TransferLeader { .. }) => true,
+        (Step::RemoveReplica { node }, Step::AddLearner { node: added }) => node == added,
+        _ => false,
+    })
 }
 
 /// Whether anything can be reversed at all.
 pub(super) fn any_needed(directive: &Directive, attempted: u32) -> bool {
-    directive
-        .undo
-        .iter()
-        .any(|undo| is_needed(undo, directive, attempted))
+    directive.undo.iter().any(|undo| is_needed(undo, directive, attempted))
 }
 
 /// Whether the shard is as the step would leave it.
@@ -54,18 +49,12 @@ mod tests {
     fn only_what_was_tried_is_undone() {
         let directive = move_directive(1, 4);
         let undone = |attempted| -> Vec<String> {
-            let needed = directive
-                .undo
-                .iter()
-                .filter(|u| is_needed(u, &directive, attempted));
+            let needed = directive.undo.iter().filter(|u| is_needed(u, &directive, attempted));
             needed.map(ToString::to_string).collect()
         };
         assert_eq!(undone(0), ["remove replica from n4"]);
         assert_eq!(undone(1), ["remove replica from n4"]);
-        assert_eq!(
-            undone(2),
-            ["transfer leader to n1", "remove replica from n4"]
-        );
+        assert_eq!(undone(2), ["transfer leader to n1", "remove replica from n4"]);
         assert_eq!(undone(3).len(), directive.undo.len());
     }
 
@@ -80,15 +69,9 @@ mod tests {
     #[test]
     fn effects_are_recognised() {
         let mut entry = crate::executor::fake_node::entry();
-        assert!(is_in_effect(
-            &Step::TransferLeader { node: NodeId(1) },
-            &entry
-        ));
+        assert!(is_in_effect(&Step::TransferLeader { node: NodeId(1) }, &entry));
         assert!(!is_in_effect(&Step::AddLearner { node: NodeId(4) }, &entry));
-        assert!(is_in_effect(
-            &Step::RemoveReplica { node: NodeId(4) },
-            &entry
-        ));
+        assert!(is_in_effect(&Step::RemoveReplica { node: NodeId(4) }, &entry));
         let split = Step::Split { at_key: "m".into() };
         assert!(!is_in_effect(&split, &entry));
         entry.range.end = b"m".to_vec();

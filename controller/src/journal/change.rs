@@ -75,19 +75,14 @@ impl Journal {
         let mut tx = self.store.begin(grant).await?;
         let waiting = current(&mut tx, id).await?.ok_or_else(|| no_such(id))?;
         if waiting.state != DirectiveState::Checked {
-            let why = format!(
-                "{id} is {}; only a checked directive waits for a decision",
-                waiting.state
-            );
+            let why =
+                format!("{id} is {}; only a checked directive waits for a decision", waiting.state);
             return Err(Error::NotAllowed(why));
         }
         let verb = if approve { "approved" } else { "rejected" };
         let why = format!("{verb} by {owner}: {reason}");
         if approve {
-            let (shard, expires) = (
-                waiting.directive.shard,
-                waiting.directive.expires_at_unix_ms,
-            );
+            let (shard, expires) = (waiting.directive.shard, waiting.directive.expires_at_unix_ms);
             if expires <= now_unix_ms {
                 return Err(Error::NotAllowed(format!(
                     "{id} has expired; the next plan proposes anew"
@@ -101,14 +96,7 @@ impl Journal {
             let change = Change::to(DirectiveState::Rejected, &why);
             write_change(&mut tx, grant, id, &change, now_unix_ms).await?;
         }
-        log_operation(
-            &mut tx,
-            now_unix_ms,
-            owner,
-            verb,
-            &format!("{id}: {reason}"),
-        )
-        .await?;
+        log_operation(&mut tx, now_unix_ms, owner, verb, &format!("{id}: {reason}")).await?;
         Ok(tx.commit().await?)
     }
 
@@ -193,16 +181,7 @@ pub(super) async fn write_change(
     .bind(to_sql(id.0))
     .execute(&mut **tx)
     .await?;
-    insert_event(
-        tx,
-        grant,
-        id,
-        change.state,
-        steps_done,
-        &change.reason,
-        now_unix_ms,
-    )
-    .await
+    insert_event(tx, grant, id, change.state, steps_done, &change.reason, now_unix_ms).await
 }
 
 /// Appends to a directive's history.
@@ -263,9 +242,5 @@ async fn current(
 }
 
 pub(super) fn no_such(id: DirectiveId) -> Error {
-    ApiError::new(
-        ErrorCode::NoSuchRecord,
-        format!("there is no directive {id}"),
-    )
-    .into()
+    ApiError::new(ErrorCode::NoSuchRecord, format!("there is no directive {id}")).into()
 }

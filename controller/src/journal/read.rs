@@ -16,25 +16,19 @@ use sqlx::{AssertSqlSafe, Row};
 impl Journal {
     /// One directive as the journal has it.
     pub(crate) async fn entry(&self, id: DirectiveId) -> Result<Option<Entry>, Error> {
-        let mut found = self
-            .entries(&format!("directive_id = {}", id.0), "LIMIT 1")
-            .await?;
+        let mut found = self.entries(&format!("directive_id = {}", id.0), "LIMIT 1").await?;
         Ok(found.pop())
     }
 
     /// Directives that must be carried on: journaled, and not final.
     pub(crate) async fn open(&self) -> Result<Vec<Entry>, Error> {
-        self.entries(
-            "state IN ('journaled', 'sent', 'accepted', 'applied', 'compensating')",
-            "",
-        )
-        .await
+        self.entries("state IN ('journaled', 'sent', 'accepted', 'applied', 'compensating')", "")
+            .await
     }
 
     /// Directives that wait for a decision.
     pub(crate) async fn waiting(&self) -> Result<Vec<Entry>, Error> {
-        self.entries("state IN ('proposed', 'checked', 'approved')", "")
-            .await
+        self.entries("state IN ('proposed', 'checked', 'approved')", "").await
     }
 
     /// Entries in id order. Both texts are ours, never a caller's.
@@ -43,9 +37,7 @@ impl Journal {
         let sql = format!(
             "SELECT {columns} FROM directives WHERE {condition} ORDER BY directive_id {limit}"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .fetch_all(self.store.pool())
-            .await?;
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(self.store.pool()).await?;
         rows.iter().map(Entry::from_row).collect()
     }
 
@@ -66,9 +58,7 @@ impl Journal {
             "SELECT {} FROM directives WHERE {condition} ORDER BY directive_id DESC LIMIT {limit}",
             super::ENTRY_COLUMNS
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .fetch_all(self.store.pool())
-            .await?;
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(self.store.pool()).await?;
         let mut records = Vec::new();
         for row in &rows {
             records.push(self.with_events(Entry::from_row(row)?).await?);

@@ -56,17 +56,10 @@ impl Journal {
         let mut fresh = Vec::new();
         let offered = plan.directives.len();
         for directive in std::mem::take(&mut plan.directives) {
-            match self
-                .seen_before(&mut tx, grant, &directive, mode, now_unix_ms)
-                .await?
-            {
+            match self.seen_before(&mut tx, grant, &directive, mode, now_unix_ms).await? {
                 None => fresh.push(directive),
                 Some(why) => {
-                    let note = CheckNote {
-                        fatal: false,
-                        shard: directive.shard,
-                        message: why,
-                    };
+                    let note = CheckNote { fatal: false, shard: directive.shard, message: why };
                     plan.notes.push(note);
                 }
             }
@@ -87,21 +80,8 @@ impl Journal {
         insert_plan(&mut tx, &plan).await?;
         let mut started = Vec::new();
         for directive in &plan.directives {
-            let fatal = plan
-                .notes
-                .iter()
-                .find(|n| n.fatal && n.shard == directive.shard);
-            if self
-                .insert(
-                    &mut tx,
-                    grant,
-                    directive,
-                    fatal,
-                    mode,
-                    traceparent,
-                    now_unix_ms,
-                )
-                .await?
+            let fatal = plan.notes.iter().find(|n| n.fatal && n.shard == directive.shard);
+            if self.insert(&mut tx, grant, directive, fatal, mode, traceparent, now_unix_ms).await?
             {
                 started.push(directive.id);
             }
@@ -126,19 +106,12 @@ impl Journal {
              WHERE shard_id = $1 AND fingerprint = $2 ORDER BY directive_id DESC LIMIT 4",
         )
         .bind(to_sql(directive.shard.0))
-        .bind(fingerprint(
-            directive.shard,
-            directive.kind,
-            &directive.steps,
-        ))
+        .bind(fingerprint(directive.shard, directive.kind, &directive.steps))
         .fetch_all(&mut **tx)
         .await?;
         for row in &rows {
             let old = Entry::from_row(row)?;
-            let (id, age_ms) = (
-                old.directive.id,
-                now_unix_ms.saturating_sub(old.changed_unix_ms),
-            );
+            let (id, age_ms) = (old.directive.id, now_unix_ms.saturating_sub(old.changed_unix_ms));
             match old.state {
                 DirectiveState::Checked if runs_by_itself(directive.kind, mode) => {
                     // The mode has changed since: the new one runs, the old one has nothing to wait for.
@@ -147,18 +120,13 @@ impl Journal {
                 }
                 DirectiveState::Checked => {
                     extend(tx, old, directive).await?;
-                    return Ok(Some(format!(
-                        "the same as {id}, which waits for a decision"
-                    )));
+                    return Ok(Some(format!("the same as {id}, which waits for a decision")));
                 }
                 state if state.is_active() => {
                     return Ok(Some(format!("the same as {id}, which is under way")));
                 }
                 state if age_ms < quiet_ms(state, directive.kind) => {
-                    return Ok(Some(format!(
-                        "the same as {id}, {state} {} s ago",
-                        age_ms / 1_000
-                    )));
+                    return Ok(Some(format!("the same as {id}, {state} {} s ago", age_ms / 1_000)));
                 }
                 _ => {}
             }
@@ -222,11 +190,7 @@ fn quiet_ms(state: DirectiveState, kind: DirectiveKind) -> u64 {
     match state {
         DirectiveState::Rejected => REJECTED_QUIET_MS,
         DirectiveState::Failed | DirectiveState::Cancelled | DirectiveState::Undone => {
-            if kind == DirectiveKind::Repair {
-                REPAIR_QUIET_MS
-            } else {
-                FAILED_QUIET_MS
-            }
+            if kind == DirectiveKind::Repair { REPAIR_QUIET_MS } else { FAILED_QUIET_MS }
         }
         _ => 0,
     }

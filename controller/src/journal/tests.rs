@@ -31,21 +31,13 @@ fn plan(directives: Vec<Directive>) -> Plan {
 }
 
 fn on_shard(shard: u64) -> Directive {
-    Directive {
-        shard: ShardId(shard),
-        expires_at_unix_ms: 60_000,
-        ..move_directive(1, 4)
-    }
+    Directive { shard: ShardId(shard), expires_at_unix_ms: 60_000, ..move_directive(1, 4) }
 }
 
 async fn led(database: &crate::store::testing::TestDatabase) -> (Journal, Grant) {
     let store = database.open().await;
     let now = 1_000_000_000_000;
-    let grant = store
-        .acquire_lease("test", now, 1_000)
-        .await
-        .expect("sql")
-        .expect("free");
+    let grant = store.acquire_lease("test", now, 1_000).await.expect("sql").expect("free");
     (Journal::new(store), grant)
 }
 
@@ -54,10 +46,8 @@ async fn a_plan_gets_numbers_and_its_directives_become_durable_before_they_start
     for database in databases().await {
         let (journal, grant) = led(&database).await;
         let offered = plan(vec![on_shard(1), on_shard(2)]);
-        let recorded = journal
-            .record(grant, offered, Mode::Act, TRACE, false, 2_000)
-            .await
-            .expect("sql");
+        let recorded =
+            journal.record(grant, offered, Mode::Act, TRACE, false, 2_000).await.expect("sql");
         let recorded = recorded.expect("two new directives");
         assert_eq!(recorded.plan.id, PlanId(1));
         assert_eq!(recorded.started, [DirectiveId(1), DirectiveId(2)]);
@@ -82,25 +72,14 @@ async fn only_what_the_mode_allows_starts_and_what_waits_is_not_stored_twice() {
         let mut repair = on_shard(2);
         repair.kind = DirectiveKind::Repair;
         let offered = plan(vec![on_shard(1), repair]);
-        let first = journal
-            .record(grant, offered, Mode::Observe, "", false, 2_000)
-            .await
-            .expect("sql");
-        assert_eq!(
-            first.expect("new").started,
-            [DirectiveId(2)],
-            "repair runs in every mode"
-        );
+        let first =
+            journal.record(grant, offered, Mode::Observe, "", false, 2_000).await.expect("sql");
+        assert_eq!(first.expect("new").started, [DirectiveId(2)], "repair runs in every mode");
         // The same wish again: not stored, but it waits longer now.
-        let again = Directive {
-            expires_at_unix_ms: 90_000,
-            ..on_shard(1)
-        };
+        let again = Directive { expires_at_unix_ms: 90_000, ..on_shard(1) };
         let offered = plan(vec![again.clone()]);
-        let repeat = journal
-            .record(grant, offered, Mode::Observe, "", true, 3_000)
-            .await
-            .expect("sql");
+        let repeat =
+            journal.record(grant, offered, Mode::Observe, "", true, 3_000).await.expect("sql");
         assert_eq!(repeat, None);
         assert_eq!(journal.expire_waiting(grant, 70_000).await.expect("sql"), 0);
         // In mode act it runs at once, and the waiting one is taken back.
@@ -119,45 +98,23 @@ async fn proposals_expire_and_people_decide_once() {
     for database in databases().await {
         let (journal, grant) = led(&database).await;
         let offered = plan(vec![on_shard(1), on_shard(2), on_shard(3)]);
-        journal
-            .record(grant, offered, Mode::Propose, "", false, 2_000)
-            .await
-            .expect("sql");
+        journal.record(grant, offered, Mode::Propose, "", false, 2_000).await.expect("sql");
         let decide =
             |id, yes, now| journal.decide(grant, DirectiveId(id), yes, "ann", "because", now);
         decide(1, true, 3_000).await.expect("it waited");
         decide(2, false, 3_000).await.expect("it waited");
-        assert!(matches!(
-            decide(1, true, 3_000).await,
-            Err(Error::NotAllowed(_))
-        ));
+        assert!(matches!(decide(1, true, 3_000).await, Err(Error::NotAllowed(_))));
         assert!(decide(99, true, 3_000).await.is_err());
         assert_eq!(journal.expire_waiting(grant, 60_000).await.expect("sql"), 1);
         let states = journal.directives(10, None).await.expect("sql");
         let states: Vec<S> = states.iter().map(|r| r.state).collect();
         assert_eq!(states, [S::Expired, S::Rejected, S::Journaled]);
         // What was rejected is not proposed again a moment later.
-        let again = journal
-            .record(
-                grant,
-                plan(vec![on_shard(2)]),
-                Mode::Propose,
-                "",
-                false,
-                70_000,
-            )
-            .await;
+        let again =
+            journal.record(grant, plan(vec![on_shard(2)]), Mode::Propose, "", false, 70_000).await;
         assert_eq!(again.expect("sql"), None);
-        let later = journal
-            .record(
-                grant,
-                plan(vec![on_shard(2)]),
-                Mode::Propose,
-                "",
-                false,
-                400_000,
-            )
-            .await;
+        let later =
+            journal.record(grant, plan(vec![on_shard(2)]), Mode::Propose, "", false, 400_000).await;
         assert!(later.expect("sql").is_some());
     }
 }
@@ -172,33 +129,21 @@ async fn fatal_notes_and_busy_shards_reject() {
             shard: ShardId(2),
             message: "below floor".into(),
         });
-        let recorded = journal
-            .record(grant, offered, Mode::Act, "", false, 2_000)
-            .await
-            .expect("sql");
+        let recorded =
+            journal.record(grant, offered, Mode::Act, "", false, 2_000).await.expect("sql");
         assert_eq!(recorded.expect("new").started, [DirectiveId(1)]);
-        let other = Directive {
-            kind: DirectiveKind::Drain,
-            ..on_shard(1)
-        };
+        let other = Directive { kind: DirectiveKind::Drain, ..on_shard(1) };
         let recorded = journal
             .record(grant, plan(vec![other]), Mode::Act, "", false, 3_000)
             .await
             .expect("sql");
-        assert_eq!(
-            recorded.expect("new").started,
-            [],
-            "one active directive per shard"
-        );
+        assert_eq!(recorded.expect("new").started, [], "one active directive per shard");
         let rejected = journal.directive(DirectiveId(3)).await.expect("kept");
         assert_eq!(
             rejected.events.last().expect("it has some").reason,
             "the shard is busy with d1"
         );
-        assert_eq!(
-            journal.directive(DirectiveId(2)).await.expect("kept").state,
-            S::Rejected
-        );
+        assert_eq!(journal.directive(DirectiveId(2)).await.expect("kept").state, S::Rejected);
     }
 }
 
@@ -211,38 +156,20 @@ async fn changes_follow_the_allowed_order_and_only_under_our_term() {
             .await
             .expect("sql");
         let id = DirectiveId(1);
-        let leap = journal
-            .change(grant, id, &Change::to(S::Applied, "leap"), 3_000)
-            .await;
+        let leap = journal.change(grant, id, &Change::to(S::Applied, "leap"), 3_000).await;
         assert!(matches!(leap, Err(Error::NotAllowed(_))), "{leap:?}");
         let mut sent = Change::to(S::Sent, "go");
         sent.steps_done = Some(2);
-        sent.epoch = Some(Epoch {
-            shape: 1,
-            membership: 12,
-        });
-        let entry = journal
-            .change(grant, id, &sent, 3_000)
-            .await
-            .expect("allowed");
-        assert_eq!(
-            (entry.state, entry.steps_done, entry.epoch.membership),
-            (S::Sent, 2, 12)
-        );
+        sent.epoch = Some(Epoch { shape: 1, membership: 12 });
+        let entry = journal.change(grant, id, &sent, 3_000).await.expect("allowed");
+        assert_eq!((entry.state, entry.steps_done, entry.epoch.membership), (S::Sent, 2, 12));
         let other = database.open().await;
         let later = 1_000_000_002_000;
-        let next = other
-            .acquire_lease("b", later, 1_000)
-            .await
-            .expect("sql")
-            .expect("expired");
-        let late = journal
-            .change(grant, id, &Change::to(S::Applied, "late"), 4_000)
-            .await;
+        let next = other.acquire_lease("b", later, 1_000).await.expect("sql").expect("expired");
+        let late = journal.change(grant, id, &Change::to(S::Applied, "late"), 4_000).await;
         assert!(matches!(late, Err(Error::Fenced { .. })), "{late:?}");
-        let entry = Journal::new(other)
-            .change(next, id, &Change::to(S::Applied, "ours"), 5_000)
-            .await;
+        let entry =
+            Journal::new(other).change(next, id, &Change::to(S::Applied, "ours"), 5_000).await;
         let entry = entry.expect("the new holder goes on");
         assert_eq!(
             (entry.applied_unix_ms, entry.directive.controller_term),
@@ -257,16 +184,10 @@ async fn changes_follow_the_allowed_order_and_only_under_our_term() {
 async fn empty_plans_are_kept_only_when_asked_for_and_old_ones_go() {
     for database in databases().await {
         let (journal, grant) = led(&database).await;
-        let none = journal
-            .record(grant, plan(vec![]), Mode::Act, "", false, 1)
-            .await
-            .expect("sql");
+        let none = journal.record(grant, plan(vec![]), Mode::Act, "", false, 1).await.expect("sql");
         assert_eq!(none, None);
         for _ in 0..PLANS_MAX + 2 {
-            journal
-                .record(grant, plan(vec![]), Mode::Act, "", true, 1)
-                .await
-                .expect("sql");
+            journal.record(grant, plan(vec![]), Mode::Act, "", true, 1).await.expect("sql");
         }
         let newest = journal.newest_plan().await.expect("sql").expect("some");
         assert_eq!(newest, PlanId(PLANS_MAX + 2));

@@ -110,18 +110,12 @@ impl Fold {
 
     /// Every node with its address, in id order.
     pub(crate) fn addresses(&self) -> BTreeMap<NodeId, String> {
-        self.nodes
-            .iter()
-            .map(|(id, n)| (*id, n.known.address.clone()))
-            .collect()
+        self.nodes.iter().map(|(id, n)| (*id, n.known.address.clone())).collect()
     }
 
     /// What is stored for the next start.
     pub(crate) fn known_nodes(&self) -> BTreeMap<NodeId, KnownNode> {
-        self.nodes
-            .iter()
-            .map(|(id, n)| (*id, n.known.clone()))
-            .collect()
+        self.nodes.iter().map(|(id, n)| (*id, n.known.clone())).collect()
     }
 
     /// Takes in a node's answer to `GetShardMap`.
@@ -137,16 +131,12 @@ impl Fold {
             return Ingest::OtherCluster;
         }
         for member in members {
-            let known = KnownNode {
-                address: member.address,
-                region: member.region,
-                zone: member.zone,
-            };
+            let known =
+                KnownNode { address: member.address, region: member.region, zone: member.zone };
             self.learn(member.node_id, known, now_unix_ms);
         }
         for table in tables {
-            self.table_names
-                .insert(table.table_id, table.spec.name.clone());
+            self.table_names.insert(table.table_id, table.spec.name.clone());
             self.tables.insert(table.table_id, table);
         }
         for entry in shards {
@@ -186,11 +176,9 @@ impl Fold {
             self.replicas.remove(&(*shard, node));
         }
         for replica in report.replicas {
-            self.table_names
-                .insert(replica.shard.table_id, replica.table.clone());
+            self.table_names.insert(replica.shard.table_id, replica.table.clone());
             self.merge(replica.shard.clone(), now_unix_ms);
-            self.replicas
-                .insert((replica.shard.shard_id, node), replica);
+            self.replicas.insert((replica.shard.shard_id, node), replica);
         }
         Ingest::Taken
     }
@@ -210,12 +198,7 @@ impl Fold {
                 Some(NodeHealth::Dead { .. }) | None => false,
                 Some(_) => true,
             };
-            let nodes = entry
-                .replicas
-                .iter()
-                .map(|r| r.node_id)
-                .filter(lives)
-                .collect();
+            let nodes = entry.replicas.iter().map(|r| r.node_id).filter(lives).collect();
             let first = self.first_seen.get(&entry.shard_id).copied().unwrap_or(0);
             let whole = first + window_ms <= now_unix_ms;
             expected.insert(entry.shard_id, Expected { nodes, whole });
@@ -247,11 +230,7 @@ impl Fold {
             at_unix_ms: now_unix_ms,
             cluster_id: self.cluster_id.clone(),
             nodes: nodes.collect(),
-            shards: self
-                .map
-                .iter()
-                .map(|e| (e.shard_id, self.shard_view(e)))
-                .collect(),
+            shards: self.map.iter().map(|e| (e.shard_id, self.shard_view(e))).collect(),
             tables: self.tables.clone(),
         }
     }
@@ -259,35 +238,21 @@ impl Fold {
     fn shard_view(&self, entry: &ShardEntry) -> ShardView {
         let id = entry.shard_id;
         let held = || {
-            let all = self
-                .replicas
-                .range((id, NodeId(0))..=(id, NodeId(u64::MAX)));
+            let all = self.replicas.range((id, NodeId(0))..=(id, NodeId(u64::MAX)));
             all.map(|((_, node), replica)| (*node, replica))
         };
         let leader = entry
             .leader
             .and_then(|node| self.replicas.get(&(id, node)))
             .filter(|replica| replica.is_leader);
-        let reported = leader
-            .and(entry.leader)
-            .and_then(|node| self.nodes.get(&node));
+        let reported = leader.and(entry.leader).and_then(|node| self.nodes.get(&node));
         let requests = |replica: &ReplicaReport| -> u64 {
-            replica
-                .arrivals
-                .iter()
-                .map(|a| a.reads + a.writes + a.scans)
-                .sum()
+            replica.arrivals.iter().map(|a| a.reads + a.writes + a.scans).sum()
         };
-        let busiest = held()
-            .map(|(_, r)| r)
-            .max_by_key(|r| (requests(r), r.is_leader));
+        let busiest = held().map(|(_, r)| r).max_by_key(|r| (requests(r), r.is_leader));
         let (windows, arrivals) = self.windows.last(id);
         ShardView {
-            table: self
-                .table_names
-                .get(&entry.table_id)
-                .cloned()
-                .unwrap_or_default(),
+            table: self.table_names.get(&entry.table_id).cloned().unwrap_or_default(),
             reported_unix_ms: reported.and_then(|n| n.seen.reported_unix_ms),
             changed_unix_ms: self.changed.get(&id).copied().unwrap_or(0),
             windows,
@@ -297,13 +262,9 @@ impl Fold {
                 .or_else(|| held().map(|(_, r)| r.size_bytes).max())
                 .unwrap_or(0),
             hot_keys: busiest.map(|r| r.hot_keys.clone()).unwrap_or_default(),
-            access_octiles: busiest
-                .map(|r| r.access_octiles.clone())
-                .unwrap_or_default(),
+            access_octiles: busiest.map(|r| r.access_octiles.clone()).unwrap_or_default(),
             behind: leader.map(behind).unwrap_or_default(),
-            faults: held()
-                .filter_map(|(_, r)| Some((r.replica_id, r.fault.clone()?)))
-                .collect(),
+            faults: held().filter_map(|(_, r)| Some((r.replica_id, r.fault.clone()?))).collect(),
             entry: entry.clone(),
         }
     }
@@ -320,18 +281,8 @@ impl Fold {
             facts.known = known;
             return;
         }
-        let seen = Sightings {
-            first_unix_ms: now_unix_ms,
-            ..Sightings::default()
-        };
-        self.nodes.insert(
-            id,
-            NodeFacts {
-                known,
-                seen,
-                load: NodeLoad::default(),
-            },
-        );
+        let seen = Sightings { first_unix_ms: now_unix_ms, ..Sightings::default() };
+        self.nodes.insert(id, NodeFacts { known, seen, load: NodeLoad::default() });
     }
 
     fn merge(&mut self, entry: ShardEntry, now_unix_ms: u64) {
@@ -351,9 +302,7 @@ impl Fold {
 
     fn any_witness(&self, policy: &ObservePolicy, now_unix_ms: u64) -> bool {
         let fresh = |at: u64| now_unix_ms.saturating_sub(at) <= stale_ms(policy);
-        self.nodes
-            .values()
-            .any(|n| n.seen.reported_unix_ms.is_some_and(fresh))
+        self.nodes.values().any(|n| n.seen.reported_unix_ms.is_some_and(fresh))
     }
 
     fn health_of(
@@ -375,11 +324,8 @@ fn stale_ms(policy: &ObservePolicy) -> u64 {
 /// Log entries that each replica is behind its leader.
 fn behind(leader: &ReplicaReport) -> BTreeMap<ReplicaId, u64> {
     let last = leader.last_log_index;
-    let mut behind: BTreeMap<ReplicaId, u64> = leader
-        .matched
-        .iter()
-        .map(|(id, index)| (*id, last.saturating_sub(*index)))
-        .collect();
+    let mut behind: BTreeMap<ReplicaId, u64> =
+        leader.matched.iter().map(|(id, index)| (*id, last.saturating_sub(*index))).collect();
     behind.insert(leader.replica_id, 0);
     behind
 }

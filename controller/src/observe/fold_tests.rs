@@ -7,19 +7,13 @@ use isobar_api::{
 const START: u64 = 1_000_000;
 
 fn entry(leader: u64, membership: u64) -> ShardEntry {
-    let voter = |n| Replica {
-        replica_id: ReplicaId(n),
-        node_id: NodeId(n),
-        role: ReplicaRole::Voter,
-    };
+    let voter =
+        |n| Replica { replica_id: ReplicaId(n), node_id: NodeId(n), role: ReplicaRole::Voter };
     ShardEntry {
         shard_id: ShardId(1),
         table_id: TableId(1),
         range: KeyRange::all(),
-        epoch: Epoch {
-            shape: 1,
-            membership,
-        },
+        epoch: Epoch { shape: 1, membership },
         replicas: (1..=2).map(voter).collect(),
         leader: Some(NodeId(leader)),
         term: membership,
@@ -37,12 +31,7 @@ fn report(node: u64, reads: u64, full: bool) -> NodeReport {
         applied_index: 100,
         matched: vec![(ReplicaId(2), 90)],
         size_bytes: 500,
-        arrivals: vec![Arrivals {
-            region: Some(region.clone()),
-            reads,
-            writes: 0,
-            scans: 0,
-        }],
+        arrivals: vec![Arrivals { region: Some(region.clone()), reads, writes: 0, scans: 0 }],
         latency: LatencySummary::default(),
         hot_keys: vec![],
         access_octiles: vec![],
@@ -61,21 +50,14 @@ fn report(node: u64, reads: u64, full: bool) -> NodeReport {
         controller_term: Term(3),
         full,
         load: NodeLoad::default(),
-        replicas: if reads > 0 || full {
-            vec![replica]
-        } else {
-            vec![]
-        },
+        replicas: if reads > 0 || full { vec![replica] } else { vec![] },
         gone: vec![],
         alive: vec![NodeId(node)],
     }
 }
 
 fn policy() -> ObservePolicy {
-    ObservePolicy {
-        window_s: 10,
-        ..ObservePolicy::default()
-    }
+    ObservePolicy { window_s: 10, ..ObservePolicy::default() }
 }
 
 /// A fold that has just begun its first whole window.
@@ -98,37 +80,23 @@ fn second(fold: &mut Fold, at: u64, nodes: &[(u64, u64)]) {
 fn rates_are_summed_over_replicas_and_quiet_is_zero() {
     let mut fold = begun();
     for s in 10..20 {
-        second(
-            &mut fold,
-            START + s * 1_000,
-            &[(1, 30), (2, if s < 15 { 10 } else { 0 })],
-        );
+        second(&mut fold, START + s * 1_000, &[(1, 30), (2, if s < 15 { 10 } else { 0 })]);
     }
-    let closed = fold
-        .close_window(&policy(), START + 20_100)
-        .expect("its time is over");
+    let closed = fold.close_window(&policy(), START + 20_100).expect("its time is over");
     assert_eq!(closed.start_unix_ms, START + 10_000);
     let rates = closed.shards[&ShardId(1)].as_ref().expect("all were heard");
     let total: f64 = rates.values().map(|r| r.reads_per_s).sum();
     assert!((total - 35.0).abs() < 1e-9, "{total}");
     let stored = serde_json::to_string(&closed).expect("plain data");
-    assert_eq!(
-        serde_json::from_str::<ClosedWindow>(&stored).expect("own text"),
-        closed
-    );
+    assert_eq!(serde_json::from_str::<ClosedWindow>(&stored).expect("own text"), closed);
     let view = fold.view(&policy(), START + 20_100);
     let shard = &view.shards[&ShardId(1)];
-    assert_eq!(
-        (shard.windows, shard.behind[&ReplicaId(2)], shard.size_bytes),
-        (1, 10, 500)
-    );
+    assert_eq!((shard.windows, shard.behind[&ReplicaId(2)], shard.size_bytes), (1, 10, 500));
     // The next window is quiet, and measured: zero, not unknown.
     for s in 21..30 {
         second(&mut fold, START + s * 1_000, &[(1, 0), (2, 0)]);
     }
-    let quiet = fold
-        .close_window(&policy(), START + 30_000)
-        .expect("its time is over");
+    let quiet = fold.close_window(&policy(), START + 30_000).expect("its time is over");
     assert_eq!(quiet.shards[&ShardId(1)], Some(BTreeMap::new()));
 }
 
@@ -136,43 +104,22 @@ fn rates_are_summed_over_replicas_and_quiet_is_zero() {
 fn a_window_with_a_silent_replica_is_a_gap() {
     let mut fold = begun();
     for s in 10..20 {
-        second(
-            &mut fold,
-            START + s * 1_000,
-            if s < 13 {
-                &[(1, 30), (2, 1)]
-            } else {
-                &[(1, 30)]
-            },
-        );
+        second(&mut fold, START + s * 1_000, if s < 13 { &[(1, 30), (2, 1)] } else { &[(1, 30)] });
     }
-    let closed = fold
-        .close_window(&policy(), START + 20_100)
-        .expect("its time is over");
+    let closed = fold.close_window(&policy(), START + 20_100).expect("its time is over");
     assert_eq!(closed.shards[&ShardId(1)], None);
-    assert_eq!(
-        fold.view(&policy(), START + 20_100).shards[&ShardId(1)].windows,
-        0
-    );
+    assert_eq!(fold.view(&policy(), START + 20_100).shards[&ShardId(1)].windows, 0);
 }
 
 #[test]
 fn lost_reports_do_not_lower_a_rate() {
     let mut fold = begun();
     for s in 10..20 {
-        let nodes: &[(u64, u64)] = if s % 3 == 0 {
-            &[(2, 0)]
-        } else {
-            &[(1, 30), (2, 0)]
-        };
+        let nodes: &[(u64, u64)] = if s % 3 == 0 { &[(2, 0)] } else { &[(1, 30), (2, 0)] };
         second(&mut fold, START + s * 1_000, nodes);
     }
-    let closed = fold
-        .close_window(&policy(), START + 20_000)
-        .expect("its time is over");
-    let rates = closed.shards[&ShardId(1)]
-        .as_ref()
-        .expect("enough was heard");
+    let closed = fold.close_window(&policy(), START + 20_000).expect("its time is over");
+    let rates = closed.shards[&ShardId(1)].as_ref().expect("enough was heard");
     assert!((rates.values().next().expect("eu").reads_per_s - 30.0).abs() < 1e-9);
 }
 
@@ -184,14 +131,8 @@ fn fresher_entries_win_and_a_change_is_dated() {
     map(&mut fold, entry(1, 8), START + 21_000);
     let view = fold.view(&policy(), START + 21_000);
     let shard = &view.shards[&ShardId(1)];
-    assert_eq!(
-        (shard.entry.leader, shard.changed_unix_ms),
-        (Some(NodeId(2)), START + 20_000)
-    );
-    assert_eq!(
-        shard.reported_unix_ms, None,
-        "the new leader has not reported as such"
-    );
+    assert_eq!((shard.entry.leader, shard.changed_unix_ms), (Some(NodeId(2)), START + 20_000));
+    assert_eq!(shard.reported_unix_ms, None, "the new leader has not reported as such");
 }
 
 #[test]
@@ -212,10 +153,7 @@ fn other_clusters_are_ignored_and_full_reports_replace() {
     let mut gone = report(2, 0, false);
     gone.gone = vec![ShardId(1)];
     fold.apply_report(gone, START + 2_000);
-    assert_eq!(
-        fold.view(&policy(), START + 2_000).shards[&ShardId(1)].size_bytes,
-        0
-    );
+    assert_eq!(fold.view(&policy(), START + 2_000).shards[&ShardId(1)].size_bytes, 0);
     assert_eq!(fold.highest_term(), Term(3));
 }
 
@@ -228,16 +166,7 @@ fn death_shows_in_the_view_only_with_two_witnesses() {
     let mut friendly = report(1, 0, false);
     friendly.alive = vec![NodeId(1), NodeId(2)];
     fold.apply_report(friendly, later);
-    assert_eq!(
-        health(&fold, later),
-        NodeHealth::Unknown,
-        "gossip still sees it"
-    );
+    assert_eq!(health(&fold, later), NodeHealth::Unknown, "gossip still sees it");
     fold.apply_report(report(1, 0, false), later + 11_000);
-    assert_eq!(
-        health(&fold, later + 11_000),
-        NodeHealth::Dead {
-            since_unix_ms: later
-        }
-    );
+    assert_eq!(health(&fold, later + 11_000), NodeHealth::Dead { since_unix_ms: later });
 }

@@ -30,9 +30,7 @@ pub(super) fn health(
         return NodeHealth::Unknown;
     }
     let last = seen.reported_unix_ms.max(seen.gossip_unix_ms).unwrap_or(0);
-    NodeHealth::Dead {
-        since_unix_ms: last.max(seen.first_unix_ms),
-    }
+    NodeHealth::Dead { since_unix_ms: last.max(seen.first_unix_ms) }
 }
 
 #[cfg(test)]
@@ -40,11 +38,7 @@ mod tests {
     use super::*;
 
     fn seen(reported: Option<u64>, gossip: Option<u64>) -> Sightings {
-        Sightings {
-            first_unix_ms: 1_000,
-            reported_unix_ms: reported,
-            gossip_unix_ms: gossip,
-        }
+        Sightings { first_unix_ms: 1_000, reported_unix_ms: reported, gossip_unix_ms: gossip }
     }
 
     #[test]
@@ -52,32 +46,16 @@ mod tests {
         let at = |seen, witness| health(seen, witness, 10_000, 50_000);
         assert_eq!(at(seen(Some(45_000), None), true), NodeHealth::Alive);
         // Only our own line is cut.
-        assert_eq!(
-            at(seen(Some(5_000), Some(49_000)), true),
-            NodeHealth::Unknown
-        );
+        assert_eq!(at(seen(Some(5_000), Some(49_000)), true), NodeHealth::Unknown);
         // Nobody reports: we are cut off.
-        assert_eq!(
-            at(seen(Some(5_000), Some(6_000)), false),
-            NodeHealth::Unknown
-        );
-        let dead = NodeHealth::Dead {
-            since_unix_ms: 6_000,
-        };
+        assert_eq!(at(seen(Some(5_000), Some(6_000)), false), NodeHealth::Unknown);
+        let dead = NodeHealth::Dead { since_unix_ms: 6_000 };
         assert_eq!(at(seen(Some(5_000), Some(6_000)), true), dead);
-        assert_eq!(
-            at(seen(None, None), true),
-            NodeHealth::Dead {
-                since_unix_ms: 1_000
-            }
-        );
+        assert_eq!(at(seen(None, None), true), NodeHealth::Dead { since_unix_ms: 1_000 });
     }
 
     #[test]
     fn a_node_first_heard_of_gets_time_to_report() {
-        assert_eq!(
-            health(seen(None, None), true, 10_000, 9_000),
-            NodeHealth::Unknown
-        );
+        assert_eq!(health(seen(None, None), true, 10_000, 9_000), NodeHealth::Unknown);
     }
 }

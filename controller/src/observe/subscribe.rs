@@ -36,12 +36,7 @@ pub(crate) struct Observer {
 impl Observer {
     /// An observer that starts from these addresses.
     pub(crate) fn new(fold: Fold, nodes: NodeConnections, seeds: Vec<String>, name: &str) -> Self {
-        Self {
-            fold: Arc::new(Mutex::new(fold)),
-            nodes,
-            seeds: Arc::new(seeds),
-            name: name.into(),
-        }
+        Self { fold: Arc::new(Mutex::new(fold)), nodes, seeds: Arc::new(seeds), name: name.into() }
     }
 
     /// The picture.
@@ -81,13 +76,7 @@ impl Observer {
     /// Asks one node after the other for members and tables until one answers; another one each turn.
     async fn discover(&self, turn: usize) {
         let mut asked: Vec<String> = self.fold().addresses().into_values().collect();
-        asked.extend(
-            self.seeds
-                .iter()
-                .filter(|s| !asked.contains(s))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        asked.extend(self.seeds.iter().filter(|s| !asked.contains(s)).cloned().collect::<Vec<_>>());
         let count = asked.len();
         for step in 0..count.min(3) {
             let address = &asked[(turn + step) % count];
@@ -103,15 +92,8 @@ impl Observer {
     }
 
     async fn ask(&self, address: &str) -> Result<Ingest, Error> {
-        let request = ShardMapRequest {
-            table: String::new(),
-        };
-        let answer = self
-            .nodes
-            .client(address)?
-            .get_shard_map(request)
-            .await?
-            .into_inner();
+        let request = ShardMapRequest { table: String::new() };
+        let answer = self.nodes.client(address)?.get_shard_map(request).await?.into_inner();
         let members = answer.members.into_iter().filter_map(member_info).collect();
         let tables = match answer.tables_json.is_empty() {
             true => Vec::new(),
@@ -124,9 +106,7 @@ impl Observer {
             let why = "the node has no cluster yet";
             return Err(ApiError::new(ErrorCode::Unavailable, why).into());
         }
-        Ok(self
-            .fold()
-            .apply_map(&answer.cluster_id, members, tables, shards, now_unix_ms()))
+        Ok(self.fold().apply_map(&answer.cluster_id, members, tables, shards, now_unix_ms()))
     }
 
     /// Follows one node's reports for ever.
@@ -146,14 +126,8 @@ impl Observer {
     /// One subscription. Ends when the stream ends, falls silent, or has a gap: a report that was
     /// lost may have said that a replica is gone, so the picture starts anew with a full report.
     async fn stream(&self, node: NodeId, address: &str) -> Result<u64, Error> {
-        let request = SubscribeReportsRequest {
-            subscriber: self.name.to_string(),
-        };
-        let opened = self
-            .nodes
-            .client(address)?
-            .subscribe_reports(request)
-            .await?;
+        let request = SubscribeReportsRequest { subscriber: self.name.to_string() };
+        let opened = self.nodes.client(address)?.subscribe_reports(request).await?;
         let mut stream = opened.into_inner();
         let mut taken = 0;
         let mut last: Option<u64> = None;
@@ -164,7 +138,8 @@ impl Observer {
             let sequence = report.sequence;
             let lost = last.map_or(0, |l| sequence.saturating_sub(l.saturating_add(1)));
             let out_of_order = last.is_some_and(|l| sequence <= l);
-            if out_of_order {
+            if out_of_order || report.cluster_id.is_empty() {
+                // A node that is still joining says nothing about any cluster.
                 continue;
             }
             if self.fold().apply_report(report, now_unix_ms()) == Ingest::OtherCluster {

@@ -37,19 +37,12 @@ struct StoredWindow {
 impl From<ClosedWindow> for StoredWindow {
     fn from(window: ClosedWindow) -> Self {
         let list = |rates: Rates| {
-            rates
-                .into_iter()
-                .map(|(r, a)| (r, a.reads_per_s, a.writes_per_s))
-                .collect()
+            rates.into_iter().map(|(r, a)| (r, a.reads_per_s, a.writes_per_s)).collect()
         };
         Self {
             start_unix_ms: window.start_unix_ms,
             window_ms: window.window_ms,
-            shards: window
-                .shards
-                .into_iter()
-                .map(|(s, rates)| (s, rates.map(list)))
-                .collect(),
+            shards: window.shards.into_iter().map(|(s, rates)| (s, rates.map(list))).collect(),
         }
     }
 }
@@ -57,25 +50,14 @@ impl From<ClosedWindow> for StoredWindow {
 impl From<StoredWindow> for ClosedWindow {
     fn from(stored: StoredWindow) -> Self {
         let rates = |list: Vec<StoredRate>| {
-            let rate = |(r, reads_per_s, writes_per_s)| {
-                (
-                    r,
-                    ArrivalRate {
-                        reads_per_s,
-                        writes_per_s,
-                    },
-                )
-            };
+            let rate =
+                |(r, reads_per_s, writes_per_s)| (r, ArrivalRate { reads_per_s, writes_per_s });
             list.into_iter().map(rate).collect()
         };
         Self {
             start_unix_ms: stored.start_unix_ms,
             window_ms: stored.window_ms,
-            shards: stored
-                .shards
-                .into_iter()
-                .map(|(s, list)| (s, list.map(rates)))
-                .collect(),
+            shards: stored.shards.into_iter().map(|(s, list)| (s, list.map(rates))).collect(),
         }
     }
 }
@@ -110,10 +92,7 @@ impl Windows {
     /// Changes the length of windows; what was being filled is dropped.
     pub(super) fn set_length(&mut self, window_ms: u64) {
         if self.window_ms != window_ms {
-            *self = Self {
-                window_ms,
-                ..Self::default()
-            };
+            *self = Self { window_ms, ..Self::default() };
         }
     }
 
@@ -122,11 +101,7 @@ impl Windows {
         *self.covered_ms.entry(report.node_id).or_default() += report.interval_ms;
         for replica in &report.replicas {
             for arrivals in &replica.arrivals {
-                let key = (
-                    replica.shard.shard_id,
-                    report.node_id,
-                    arrivals.region.clone(),
-                );
+                let key = (replica.shard.shard_id, report.node_id, arrivals.region.clone());
                 let count = self.counts.entry(key).or_default();
                 count.reads += arrivals.reads + arrivals.scans;
                 count.writes += arrivals.writes;
@@ -157,10 +132,7 @@ impl Windows {
         let closed = ClosedWindow {
             start_unix_ms: start,
             window_ms: self.window_ms,
-            shards: shards
-                .iter()
-                .map(|(id, what)| (*id, self.rates(*id, what)))
-                .collect(),
+            shards: shards.iter().map(|(id, what)| (*id, self.rates(*id, what))).collect(),
         };
         self.start_unix_ms = Some(current);
         self.clear();
@@ -173,8 +145,7 @@ impl Windows {
         for (shard, rates) in &window.shards {
             if let Some(rates) = rates {
                 let seen = self.last.get(shard).map_or(0, |(n, _)| *n);
-                self.last
-                    .insert(*shard, (seen.saturating_add(1), rates.clone()));
+                self.last.insert(*shard, (seen.saturating_add(1), rates.clone()));
             }
         }
     }

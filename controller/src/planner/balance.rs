@@ -55,20 +55,13 @@ pub(crate) fn run(p: &mut Planning<'_>) {
 
 fn level(p: &mut Planning<'_>, region: usize, led: &[Vec<usize>]) {
     let usable = |i: &usize| p.facts.nodes[*i].is_usable();
-    let nodes: Vec<usize> = p.facts.nodes_by_region[region]
-        .iter()
-        .copied()
-        .filter(usable)
-        .collect();
+    let nodes: Vec<usize> =
+        p.facts.nodes_by_region[region].iter().copied().filter(usable).collect();
     let mut given_up: BTreeSet<usize> = BTreeSet::new();
     let mean = nodes.iter().map(|i| p.book.led_per_s[*i]).sum::<f64>() / nodes.len().max(1) as f64;
     let band = p.facts.input.policy.balance.dead_band_share * mean;
     let load = |p: &Planning<'_>, i: usize| score::milli(p.book.led_per_s[i]);
-    while p
-        .book
-        .full(&p.facts, DirectiveKind::TransferLeader)
-        .is_none()
-    {
+    while p.book.full(&p.facts, DirectiveKind::TransferLeader).is_none() {
         let from = nodes
             .iter()
             .copied()
@@ -124,33 +117,17 @@ fn handover(
             *v != from && nodes.contains(v) && p.allowed(s, p.facts.nodes[*v].id) && fits(s, *v)
         });
         if let Some(to) = heirs.min_by_key(|v| (score::milli(p.book.led_per_s[*v]), *v)) {
-            return Some(Handover {
-                s,
-                to,
-                moving: false,
-            });
+            return Some(Handover { s, to, moving: false });
         }
     }
-    let movable = candidates
-        .iter()
-        .copied()
-        .find(|s| fits(*s, least) && may_move(p, *s, from, least));
+    let movable =
+        candidates.iter().copied().find(|s| fits(*s, least) && may_move(p, *s, from, least));
     if let Some(s) = movable {
-        return Some(Handover {
-            s,
-            to: least,
-            moving: true,
-        });
+        return Some(Handover { s, to: least, moving: true });
     }
     if let Some(lightest) = led.last() {
         let requests_per_s = p.facts.shards[*lightest].load[1];
-        refused.push((
-            *lightest,
-            Reject::Gap {
-                requests_per_s,
-                gap_per_s: gap,
-            },
-        ));
+        refused.push((*lightest, Reject::Gap { requests_per_s, gap_per_s: gap }));
     }
     tell(p, refused);
     None
@@ -172,16 +149,12 @@ fn tell(p: &mut Planning<'_>, refused: Vec<(usize, Reject)>) {
 }
 
 fn gate(p: &Planning<'_>, s: usize) -> Option<Reject> {
-    let closed = gates::open(p, s)
-        .or_else(|| gates::sight(p, s))
-        .or_else(|| gates::foreseen(p, s));
+    let closed = gates::open(p, s).or_else(|| gates::sight(p, s)).or_else(|| gates::foreseen(p, s));
     let few = || {
         let requests_per_s = p.facts.shards[s].load[1];
         let few =
             requests_per_s < p.facts.input.policy.balance.reads_per_s_min || requests_per_s <= 0.0;
-        few.then_some(Reject::FewReads {
-            reads_per_s: requests_per_s,
-        })
+        few.then_some(Reject::FewReads { reads_per_s: requests_per_s })
     };
     closed.or_else(few).or_else(|| gates::rested(p, s))
 }
@@ -195,16 +168,9 @@ fn may_move(p: &Planning<'_>, s: usize, from: usize, to: usize) -> bool {
     let room = facts.shards[s].view.entry.replicas.len() < usize::from(table.rule.replicas_max);
     let zone = |i: usize| &facts.nodes[i].view.zone;
     let region = facts.nodes[to].region;
-    let mut others = facts
-        .voters(s)
-        .filter(|v| *v != from && facts.nodes[*v].region == region);
+    let mut others = facts.voters(s).filter(|v| *v != from && facts.nodes[*v].region == region);
     let keeps_zones = others.all(|v| zone(v) != zone(to));
-    let search = Search {
-        leaving: None,
-        region: Some(region),
-        fresh: true,
-        mind_copies: true,
-    };
+    let search = Search { leaving: None, region: Some(region), fresh: true, mind_copies: true };
     let eligible = p.eligible(s, to, search, &mut Tally::default());
     facts.input.policy.balance.move_replicas
         && room
@@ -229,19 +195,11 @@ fn draft(p: &Planning<'_>, handover: &Handover, from: usize) -> Draft {
         ];
         (steps, DirectiveKind::MoveReplica, PRIORITY_MOVE)
     } else {
-        (
-            vec![Step::TransferLeader { node }],
-            DirectiveKind::TransferLeader,
-            PRIORITY_TRANSFER,
-        )
+        (vec![Step::TransferLeader { node }], DirectiveKind::TransferLeader, PRIORITY_TRANSFER)
     };
     let (high, low) = (p.book.led_per_s[from], p.book.led_per_s[to]);
     let [lower, mean, upper] = shard.load;
-    let copied = if handover.moving {
-        shard.view.size_bytes
-    } else {
-        0
-    };
+    let copied = if handover.moving { shard.view.size_bytes } else { 0 };
     Draft {
         s,
         stage: Stage::Load,

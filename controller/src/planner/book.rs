@@ -103,9 +103,7 @@ impl Book {
     pub(crate) fn has_room(&self, facts: &Facts<'_>, node: usize, size_bytes: u64) -> bool {
         let load = &facts.nodes[node].view.load;
         let reserve = (load.disk_total_bytes as f64 * DISK_RESERVE_SHARE) as u64;
-        let needed = size_bytes
-            .saturating_add(self.incoming_bytes[node])
-            .saturating_add(reserve);
+        let needed = size_bytes.saturating_add(self.incoming_bytes[node]).saturating_add(reserve);
         load.disk_total_bytes > 0 && load.disk_free_bytes >= needed
     }
 

@@ -29,15 +29,13 @@ impl Planning<'_> {
     pub(crate) fn submit(&mut self, draft: Draft) -> bool {
         if let Some(why) = self.no_turn(draft.s, draft.kind, &draft.steps) {
             let id = self.facts.shards[draft.s].id;
-            self.record
-                .rejected(draft.stage, id, draft.kind, draft.steps, draft.score, why);
+            self.record.rejected(draft.stage, id, draft.kind, draft.steps, draft.score, why);
             return false;
         }
         let directive = self.directive(&draft);
         self.book.take(&self.facts, draft.s, &directive);
         self.taken[draft.s] = Some(draft.kind);
-        self.record
-            .chose(directive.shard, draft.kind, draft.steps, draft.score);
+        self.record.chose(directive.shard, draft.kind, draft.steps, draft.score);
         self.directives.push(directive);
         true
     }
@@ -50,34 +48,21 @@ impl Planning<'_> {
             return Some(Reject::Budget { kind, max });
         }
         let copies = ledger::copies(steps, shard.view.entry.leader);
-        let full = |id: &&NodeId| {
-            facts
-                .node(**id)
-                .is_some_and(|i| self.book.copies_full(facts, i))
-        };
+        let full = |id: &&NodeId| facts.node(**id).is_some_and(|i| self.book.copies_full(facts, i));
         if let Some(node) = copies.iter().find(full) {
-            return Some(Reject::Copies {
-                node: *node,
-                max: budget.copies_per_node_max,
-            });
+            return Some(Reject::Copies { node: *node, max: budget.copies_per_node_max });
         }
         // A lost replica is replaced whatever it costs: keeping a shard alive is worth more than a limit on bytes.
         let (size_bytes, max_bytes) = (shard.view.size_bytes, budget.copy_bytes_max);
         let too_large =
             !copies.is_empty() && kind != DirectiveKind::Repair && size_bytes > max_bytes;
-        too_large.then_some(Reject::CopyLarge {
-            size_bytes,
-            max_bytes,
-        })
+        too_large.then_some(Reject::CopyLarge { size_bytes, max_bytes })
     }
 
     fn directive(&self, draft: &Draft) -> Directive {
         let (input, shard) = (self.facts.input, &self.facts.shards[draft.s]);
         let budget = &input.policy.budget;
-        let copies = draft
-            .steps
-            .iter()
-            .any(|s| matches!(s, Step::AddLearner { .. }));
+        let copies = draft.steps.iter().any(|s| matches!(s, Step::AddLearner { .. }));
         // Twice the size leaves room for what is written meanwhile and for one repeated snapshot.
         let needed = shard.view.size_bytes.saturating_mul(2);
         let copy_bytes = match (copies, draft.kind) {
@@ -120,11 +105,8 @@ impl Planning<'_> {
     fn undo(&self, draft: &Draft) -> Vec<Step> {
         let entry = &self.facts.shards[draft.s].view.entry;
         let mut undo = undo_of(&draft.steps, entry.leader);
-        let learned = |n: &NodeId| {
-            entry
-                .replica_on(*n)
-                .is_some_and(|r| r.role == ReplicaRole::Learner)
-        };
+        let learned =
+            |n: &NodeId| entry.replica_on(*n).is_some_and(|r| r.role == ReplicaRole::Learner);
         undo.retain(|step| !matches!(step, Step::Promote { node } if learned(node)));
         // Nothing goes back to a place where it must not be, however it came to be there.
         let allowed = |n: NodeId| self.allowed(draft.s, n);
@@ -147,10 +129,7 @@ impl Planning<'_> {
 
     /// The forecaster behind most of the shard's expected reads and writes, or `baseline`.
     pub(crate) fn model_of(&self, s: usize) -> String {
-        let forecasts = self.facts.shards[s]
-            .forecast
-            .into_iter()
-            .flat_map(|f| f.values());
+        let forecasts = self.facts.shards[s].forecast.into_iter().flat_map(|f| f.values());
         let heaviest = forecasts.max_by(|a, b| {
             let weight = |f: &crate::view::ArrivalForecast| f.reads_per_s[1] + f.writes_per_s[1];
             weight(a).total_cmp(&weight(b))
@@ -181,25 +160,19 @@ pub fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
     for step in done.iter().rev() {
         match step {
             Step::RemoveReplica { node } => {
-                undo.extend([
-                    Step::AddLearner { node: *node },
-                    Step::Promote { node: *node },
-                ]);
+                undo.extend([Step::AddLearner { node: *node }, Step::Promote { node: *node }]);
             }
             Step::AddLearner { node } => undo.push(Step::RemoveReplica { node: *node }),
             Step::Promote { .. } | Step::TransferLeader { .. } | Step::Split { .. } => {}
         }
     }
-    let moved = done
-        .iter()
-        .any(|s| matches!(s, Step::TransferLeader { node } if Some(*node) != leader));
+    let moved =
+        done.iter().any(|s| matches!(s, Step::TransferLeader { node } if Some(*node) != leader));
     if let Some(node) = leader.filter(|_| moved) {
         // Before the first removal: a replica that leads cannot be removed. After additions: the old leader may be
         // one of them.
-        let at = undo
-            .iter()
-            .position(|s| matches!(s, Step::RemoveReplica { .. }))
-            .unwrap_or(undo.len());
+        let at =
+            undo.iter().position(|s| matches!(s, Step::RemoveReplica { .. })).unwrap_or(undo.len());
         undo.insert(at, Step::TransferLeader { node });
     }
     undo
@@ -224,10 +197,7 @@ mod tests {
             text.join("; "),
             "add learner on n1; promote n1; transfer leader to n1; remove replica from n2"
         );
-        assert_eq!(
-            undo_of(&done[..1], Some(old)),
-            [Step::RemoveReplica { node: new }]
-        );
+        assert_eq!(undo_of(&done[..1], Some(old)), [Step::RemoveReplica { node: new }]);
         assert!(undo_of(&[Step::Split { at_key: "m".into() }], Some(old)).is_empty());
         assert!(undo_of(&[Step::TransferLeader { node: old }], Some(old)).is_empty());
     }

@@ -36,8 +36,7 @@ pub(crate) fn run(p: &mut Planning<'_>) {
             Ok(draft) => drop(p.submit(draft)),
             Err(why) => {
                 let id = p.facts.shards[s].id;
-                p.record
-                    .rejected(Stage::Drain, id, kind, Vec::new(), Score::default(), why);
+                p.record.rejected(Stage::Drain, id, kind, Vec::new(), Score::default(), why);
             }
         }
     }
@@ -49,10 +48,7 @@ pub(crate) fn run(p: &mut Planning<'_>) {
 pub fn drain_blockers(input: &PlanInput<'_>, node: NodeId) -> Vec<DrainBlocker> {
     let mut drains = input.drains.clone();
     drains.insert(node);
-    let input = PlanInput {
-        drains: &drains,
-        ..*input
-    };
+    let input = PlanInput { drains: &drains, ..*input };
     let p = Planning::new(&input);
     let holds = |s: &usize| p.facts.shards[*s].view.entry.replica_on(node).is_some();
     let blocker = |s: usize| {
@@ -65,30 +61,16 @@ pub fn drain_blockers(input: &PlanInput<'_>, node: NodeId) -> Vec<DrainBlocker> 
             },
         };
         let directive = p.facts.in_flight.get(&shard).map(|e| e.directive_id);
-        DrainBlocker {
-            shard,
-            reason,
-            directive,
-        }
+        DrainBlocker { shard, reason, directive }
     };
-    (0..p.facts.shards.len())
-        .filter(holds)
-        .map(blocker)
-        .collect()
+    (0..p.facts.shards.len()).filter(holds).map(blocker).collect()
 }
 
 /// The first node to be emptied that holds a replica of the shard. Lost nodes are a matter of repair.
 fn draining_replica(p: &Planning<'_>, s: usize) -> Option<NodeId> {
-    let replicas = p.facts.shards[s]
-        .view
-        .entry
-        .replicas
-        .iter()
-        .map(|r| r.node_id);
+    let replicas = p.facts.shards[s].view.entry.replicas.iter().map(|r| r.node_id);
     let leaves = |id: &NodeId| {
-        p.facts
-            .node(*id)
-            .is_some_and(|i| p.facts.nodes[i].draining && !p.facts.nodes[i].lost)
+        p.facts.node(*id).is_some_and(|i| p.facts.nodes[i].draining && !p.facts.nodes[i].lost)
     };
     replicas.into_iter().find(leaves)
 }
@@ -104,19 +86,12 @@ fn draft(p: &Planning<'_>, s: usize, node: NodeId, mind_copies: bool) -> Result<
     if !facts.node(node).is_some_and(|i| facts.nodes[i].alive) {
         return Err(Reject::HealthUnknown(node));
     }
-    let (alive, voters) = (
-        facts.voters_alive(s),
-        facts.shards[s].view.entry.voters().count(),
-    );
+    let (alive, voters) = (facts.voters_alive(s), facts.shards[s].view.entry.voters().count());
     if alive < voters / 2 + 1 {
         return Err(Reject::QuorumLost { alive, voters });
     }
     let (steps, score) = steps(p, s, node, mind_copies)?;
-    let predicted = Effect {
-        metric: "replicas_on_node".into(),
-        before: 1.0,
-        ..Effect::default()
-    };
+    let predicted = Effect { metric: "replicas_on_node".into(), before: 1.0, ..Effect::default() };
     let todo: Vec<String> = steps.iter().map(Step::to_string).collect();
     Ok(Draft {
         s,
@@ -140,19 +115,13 @@ fn steps(
     let facts = &p.facts;
     let entry = &facts.shards[s].view.entry;
     let remove = Step::RemoveReplica { node };
-    if entry
-        .replica_on(node)
-        .is_some_and(|r| r.role == ReplicaRole::Learner)
-    {
+    if entry.replica_on(node).is_some_and(|r| r.role == ReplicaRole::Learner) {
         return Ok((vec![remove], Score::default()));
     }
     let leader = facts.live_leader(s).ok_or(Reject::NoLeader)?;
     let leads = facts.nodes[leader].id == node;
     let heir = leads.then(|| heir(p, s, node)).flatten();
-    let mut steps: Vec<Step> = heir
-        .map(|node| Step::TransferLeader { node })
-        .into_iter()
-        .collect();
+    let mut steps: Vec<Step> = heir.map(|node| Step::TransferLeader { node }).into_iter().collect();
     let (voters, alive) = (entry.voters().count(), facts.voters_alive(s));
     let majority_stays = alive.saturating_sub(1) * 2 > voters - 1;
     if voters > facts.floor(s) && majority_stays && (heir.is_some() || !leads) {
@@ -163,18 +132,10 @@ fn steps(
     if entry.replicas.len() >= usize::from(max) {
         return Err(Reject::ReplicasMax { max });
     }
-    let search = Search {
-        leaving: Some(node),
-        region: None,
-        fresh: false,
-        mind_copies,
-    };
+    let search = Search { leaving: Some(node), region: None, fresh: false, mind_copies };
     let (i, score) = targets::best(p, s, search)?;
     let target = facts.nodes[i].id;
-    steps.extend([
-        Step::AddLearner { node: target },
-        Step::Promote { node: target },
-    ]);
+    steps.extend([Step::AddLearner { node: target }, Step::Promote { node: target }]);
     if leads && heir.is_none() {
         steps.push(Step::TransferLeader { node: target });
     }
@@ -192,14 +153,8 @@ fn heir(p: &Planning<'_>, s: usize, leaving: NodeId) -> Option<NodeId> {
         fit && p.allowed(s, n.id)
     };
     let rank = |v: &usize| {
-        let wait = facts
-            .wait_ms(&readers, facts.nodes[*v].region)
-            .map_or(i64::MAX, score::milli);
+        let wait = facts.wait_ms(&readers, facts.nodes[*v].region).map_or(i64::MAX, score::milli);
         (wait, score::milli(p.book.led_per_s[*v]), facts.nodes[*v].id)
     };
-    facts
-        .voters(s)
-        .filter(fit)
-        .min_by_key(rank)
-        .map(|v| facts.nodes[v].id)
+    facts.voters(s).filter(fit).min_by_key(rank).map(|v| facts.nodes[v].id)
 }

@@ -173,9 +173,7 @@ impl<'a> Facts<'a> {
                 }
             }
         }
-        let dead = (0..self.nodes.len())
-            .filter(|&i| self.nodes[i].dead && holds[i])
-            .count();
+        let dead = (0..self.nodes.len()).filter(|&i| self.nodes[i].dead && holds[i]).count();
         let nodes = self.nodes.iter().filter(|n| !n.dead).count() + dead;
         let share_max = self.input.policy.repair.dead_share_max;
         (dead as f64 > share_max * nodes as f64).then_some(Reject::MassFailure { dead, nodes })
@@ -230,10 +228,8 @@ impl<'a> Facts<'a> {
     /// Whether a replica's node may still be alive and its storage has not failed.
     pub(crate) fn may_vote(&self, s: usize, id: NodeId) -> bool {
         let shard = &self.shards[s].view;
-        let faulty = shard
-            .entry
-            .replica_on(id)
-            .is_some_and(|r| shard.faults.contains_key(&r.replica_id));
+        let faulty =
+            shard.entry.replica_on(id).is_some_and(|r| shard.faults.contains_key(&r.replica_id));
         !faulty && self.node(id).is_none_or(|i| !self.nodes[i].dead)
     }
 
@@ -245,19 +241,13 @@ impl<'a> Facts<'a> {
 
     /// Replicas of the shard that vote, as positions; nodes that are not in the view are left out.
     pub(crate) fn voters(&self, s: usize) -> impl Iterator<Item = usize> + '_ {
-        self.shards[s]
-            .view
-            .entry
-            .voters()
-            .filter_map(|id| self.node(id))
+        self.shards[s].view.entry.voters().filter_map(|id| self.node(id))
     }
 
     /// The first learner of a shard.
     pub(crate) fn learners(&self, s: usize) -> impl Iterator<Item = NodeId> + '_ {
         let replicas = self.shards[s].view.entry.replicas.iter();
-        replicas
-            .filter(|r| r.role == ReplicaRole::Learner)
-            .map(|r| r.node_id)
+        replicas.filter(|r| r.role == ReplicaRole::Learner).map(|r| r.node_id)
     }
 
     /// The leader, unless its node is dead or its storage has failed: then one is being elected.
@@ -297,10 +287,7 @@ impl<'a> Facts<'a> {
         readers: &[(usize, [f64; 3])],
         to: usize,
     ) -> Option<Vec<([f64; 3], f64)>> {
-        readers
-            .iter()
-            .map(|(r, w)| Some((*w, self.rtt(*r, to)?)))
-            .collect()
+        readers.iter().map(|(r, w)| Some((*w, self.rtt(*r, to)?))).collect()
     }
 }
 
@@ -333,17 +320,13 @@ fn node_facts<'a>(
         NodeFact {
             id: *id,
             view,
-            region: regions
-                .binary_search(&&view.region)
-                .expect("every node's region was put in"),
+            region: regions.binary_search(&&view.region).expect("every node's region was put in"),
             alive: view.health == NodeHealth::Alive,
             dead: dead_for.is_some(),
             lost: dead_for.is_some_and(|ms| draining || ms >= dead_ms),
             draining,
             frozen: freezes.nodes.contains(id) || freezes.regions.contains(view.region.as_str()),
-            fresh: input
-                .age_ms(view.reported_unix_ms)
-                .is_some_and(|ms| ms <= stale_ms),
+            fresh: input.age_ms(view.reported_unix_ms).is_some_and(|ms| ms <= stale_ms),
         }
     };
     input.view.nodes.iter().map(fact).collect()
@@ -389,10 +372,6 @@ fn load_of(
         }
         return load;
     }
-    let seen: f64 = shard
-        .arrivals
-        .values()
-        .map(|a| a.reads_per_s + a.writes_per_s)
-        .sum();
+    let seen: f64 = shard.arrivals.values().map(|a| a.reads_per_s + a.writes_per_s).sum();
     gain::tidy([seen; 3])
 }

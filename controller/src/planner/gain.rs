@@ -21,11 +21,7 @@ pub(crate) struct Range {
 pub(crate) fn tidy(interval: [f64; 3]) -> [f64; 3] {
     let sane = |x: f64| if x.is_finite() { x.max(0.0) } else { 0.0 };
     let mean = sane(interval[1]);
-    [
-        sane(interval[0]).min(mean),
-        mean,
-        sane(interval[2]).max(mean),
-    ]
+    [sane(interval[0]).min(mean), mean, sane(interval[2]).max(mean)]
 }
 
 /// The weighted mean of values at the expected weights; `None` without weight.
@@ -65,9 +61,8 @@ fn extreme<'a>(
     sorted: impl Iterator<Item = &'a ([f64; 3], f64)> + Clone,
     better: fn(f64, f64) -> f64,
 ) -> Option<f64> {
-    let (mut weight, mut sum) = sorted
-        .clone()
-        .fold((0.0, 0.0), |(w, s), (i, v)| (w + i[0], s + i[0] * v));
+    let (mut weight, mut sum) =
+        sorted.clone().fold((0.0, 0.0), |(w, s), (i, v)| (w + i[0], s + i[0] * v));
     let mut best = (weight > 0.0).then(|| sum / weight);
     for (interval, value) in sorted {
         weight += interval[2] - interval[0];

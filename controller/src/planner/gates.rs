@@ -80,9 +80,7 @@ fn whole(p: &Planning<'_>, s: usize) -> Option<Reject> {
     if voters != usize::from(want) {
         return Some(Reject::NotWhole { voters, want });
     }
-    let leads = facts.shards[s]
-        .leader
-        .is_some_and(|l| facts.voters(s).any(|v| v == l));
+    let leads = facts.shards[s].leader.is_some_and(|l| facts.voters(s).any(|v| v == l));
     (!leads).then_some(Reject::NoLeader)
 }
 
@@ -94,10 +92,7 @@ pub(crate) fn foreseen(p: &Planning<'_>, s: usize) -> Option<Reject> {
         return Some(Reject::NoForecast);
     };
     // A window is up to one window old when its forecast is made, and may wait one more for the next.
-    let old_s = observe
-        .window_s
-        .saturating_mul(2)
-        .saturating_add(observe.stale_after_s);
+    let old_s = observe.window_s.saturating_mul(2).saturating_add(observe.stale_after_s);
     let age_ms = forecast.values().map(|f| f.age_ms).max().unwrap_or(0);
     (age_ms > old_s.saturating_mul(1_000)).then_some(Reject::ForecastOld { age_ms })
 }
@@ -111,9 +106,7 @@ pub(crate) fn rested(p: &Planning<'_>, s: usize) -> Option<Reject> {
     if let Some(age_ms) = input.age_ms(moves.iter().max().copied()) {
         let dwell_ms = balance.dwell_s.saturating_mul(1_000);
         if age_ms < dwell_ms {
-            return Some(Reject::Dwell {
-                left_s: (dwell_ms - age_ms).div_ceil(1_000),
-            });
+            return Some(Reject::Dwell { left_s: (dwell_ms - age_ms).div_ceil(1_000) });
         }
     }
     let hour_ago = input.now_unix_ms.saturating_sub(HOUR_MS);

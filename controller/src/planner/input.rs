@@ -53,21 +53,9 @@ impl PlanInput<'_> {
         let mut hasher = blake3::Hasher::new();
         let mut sink = BufWriter::with_capacity(1 << 16, &mut hasher);
         let world = (self.view, self.forecasts, self.ledger, self.history);
-        let rules = (
-            self.policy,
-            self.policy_version,
-            self.freezes,
-            self.drains,
-            self.rtt,
-            self.busy,
-        );
-        let frame = (
-            self.controller_term,
-            self.mode,
-            self.now_unix_ms,
-            self.seed,
-            self.parent,
-        );
+        let rules =
+            (self.policy, self.policy_version, self.freezes, self.drains, self.rtt, self.busy);
+        let frame = (self.controller_term, self.mode, self.now_unix_ms, self.seed, self.parent);
         postcard::to_io(&(world, rules, frame), &mut sink)
             .expect("plain data into memory cannot fail");
         drop(sink);

@@ -61,16 +61,9 @@ struct Planning<'a> {
 impl<'a> Planning<'a> {
     fn new(input: &'a PlanInput<'a>) -> Self {
         let facts = Facts::new(input);
-        let live = |r: &usize| {
-            facts.nodes_by_region[*r]
-                .iter()
-                .any(|i| facts.nodes[*i].alive)
-        };
+        let live = |r: &usize| facts.nodes_by_region[*r].iter().any(|i| facts.nodes[*i].alive);
         let open = |t: &facts::TableFact<'_>| {
-            (0..facts.regions.len())
-                .filter(|r| t.allowed[*r])
-                .filter(live)
-                .count()
+            (0..facts.regions.len()).filter(|r| t.allowed[*r]).filter(live).count()
         };
         let regions_open = facts.tables.iter().map(open).collect();
         let book = Book::open(&facts);
@@ -122,10 +115,7 @@ fn input_ages(input: &PlanInput<'_>) -> Vec<InputAge> {
     let mut ages = vec![
         age("view".into(), input.age_ms(Some(input.view.at_unix_ms))),
         age(format!("policy version {}", input.policy_version), Some(0)),
-        age(
-            "round-trip times".into(),
-            (!input.rtt.is_empty()).then_some(0),
-        ),
+        age("round-trip times".into(), (!input.rtt.is_empty()).then_some(0)),
     ];
     let mut models: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for forecast in input.forecasts.values().flat_map(BTreeMap::values) {
@@ -136,21 +126,13 @@ fn input_ages(input: &PlanInput<'_>) -> Vec<InputAge> {
         ages.push(age("forecasts".into(), None));
     }
     for (model, (oldest_ms, series)) in models {
-        ages.push(age(
-            format!("forecasts by {model}, oldest of {series}"),
-            Some(oldest_ms),
-        ));
+        ages.push(age(format!("forecasts by {model}, oldest of {series}"), Some(oldest_ms)));
     }
     let mut reports: Vec<InputAge> = input
         .view
         .nodes
         .values()
-        .map(|n| {
-            age(
-                format!("report of {}", n.node_id),
-                input.age_ms(n.reported_unix_ms),
-            )
-        })
+        .map(|n| age(format!("report of {}", n.node_id), input.age_ms(n.reported_unix_ms)))
         .collect();
     // Missing ones first, then the oldest; a stable sort keeps node order among equals.
     reports.sort_by_key(|r| std::cmp::Reverse(r.age_ms.unwrap_or(u64::MAX)));
@@ -159,10 +141,7 @@ fn input_ages(input: &PlanInput<'_>) -> Vec<InputAge> {
     let youngest_ms = reports.last().and_then(|r| r.age_ms);
     ages.extend(reports);
     if left_out > 0 {
-        ages.push(age(
-            format!("reports of {left_out} more nodes, at most"),
-            youngest_ms,
-        ));
+        ages.push(age(format!("reports of {left_out} more nodes, at most"), youngest_ms));
     }
     ages
 }

@@ -53,14 +53,7 @@ pub(crate) fn run(p: &mut Planning<'_>) {
             Ok(wish) => wishes.extend(wish),
             Err((stage, score, why)) => {
                 let id = p.facts.shards[s].id;
-                p.record.rejected(
-                    stage,
-                    id,
-                    DirectiveKind::TransferLeader,
-                    Vec::new(),
-                    score,
-                    why,
-                );
+                p.record.rejected(stage, id, DirectiveKind::TransferLeader, Vec::new(), score, why);
             }
         }
     }
@@ -77,9 +70,7 @@ pub(crate) fn run(p: &mut Planning<'_>) {
 fn weigh(p: &Planning<'_>, s: usize) -> Result<Option<Wish>, (Stage, Score, Reject)> {
     let facts = &p.facts;
     let unweighed = |why| (Stage::Unweighed, Score::default(), why);
-    let closed = gates::open(p, s)
-        .or_else(|| gates::sight(p, s))
-        .or_else(|| gates::foreseen(p, s));
+    let closed = gates::open(p, s).or_else(|| gates::sight(p, s)).or_else(|| gates::foreseen(p, s));
     if let Some(why) = closed {
         return Err(unweighed(why));
     }
@@ -107,32 +98,16 @@ fn weigh(p: &Planning<'_>, s: usize) -> Result<Option<Wish>, (Stage, Score, Reje
         (relocate, small_move) = (None, Some(Reject::MovesOff));
     }
     let best_gain = transfer.map_or(0.0, |g| g.gain.lower) + relocate.map_or(0.0, |g| g.gain.lower);
-    let score = Score {
-        read_wait_us_per_s: score::milli(-best_gain * reads),
-        ..Score::default()
-    };
+    let score = Score { read_wait_us_per_s: score::milli(-best_gain * reads), ..Score::default() };
     if transfer.is_none() && relocate.is_none() {
         // Nothing better exists at all: the shard is where it should be, and there is nothing to tell.
-        return small
-            .or(small_move)
-            .map_or(Ok(None), |why| Err((Stage::Readers, score, why)));
+        return small.or(small_move).map_or(Ok(None), |why| Err((Stage::Readers, score, why)));
     }
-    let blocked = gates::rested(p, s).or_else(|| {
-        facts.nodes[leader]
-            .frozen
-            .then(|| Reject::NodeFrozen(facts.nodes[leader].id))
-    });
+    let blocked = gates::rested(p, s)
+        .or_else(|| facts.nodes[leader].frozen.then(|| Reject::NodeFrozen(facts.nodes[leader].id)));
     match blocked {
         Some(why) => Err((Stage::Readers, score, why)),
-        None => Ok(Some(Wish {
-            s,
-            score,
-            transfer,
-            relocate,
-            readers,
-            from,
-            wait_before_ms,
-        })),
+        None => Ok(Some(Wish { s, score, transfer, relocate, readers, from, wait_before_ms })),
     }
 }
 
@@ -169,11 +144,7 @@ fn best_regions(
     for r in (0..facts.regions.len()).filter(|r| *r != from && table.allowed[*r]) {
         let mut here = voters.iter().filter(|n| n.region == r).peekable();
         let moving = here.peek().is_none();
-        let open = if moving {
-            p.regions_usable[r]
-        } else {
-            here.any(|n| n.is_usable())
-        };
+        let open = if moving { p.regions_usable[r] } else { here.any(|n| n.is_usable()) };
         let Some(wait_ms) = open.then(|| facts.wait_ms(readers, r)).flatten() else {
             continue;
         };
@@ -212,23 +183,11 @@ fn worth(
     };
     if gain.lower <= policy.gain_ms_min.max(0.0) {
         let need_ms = policy.gain_ms_min;
-        return (
-            None,
-            Some(Reject::GainSmall {
-                lower_ms: gain.lower,
-                need_ms,
-            }),
-        );
+        return (None, Some(Reject::GainSmall { lower_ms: gain.lower, need_ms }));
     }
     let share = gain.lower / before_ms;
     if share <= policy.gain_share_min {
-        return (
-            None,
-            Some(Reject::GainShareSmall {
-                share,
-                need: policy.gain_share_min,
-            }),
-        );
+        return (None, Some(Reject::GainShareSmall { share, need: policy.gain_share_min }));
     }
     (Some(Goal { region: to, gain }), None)
 }
@@ -288,12 +247,8 @@ fn relocation(p: &Planning<'_>, wish: &Wish, goal: Goal) -> Result<Draft, Reject
     if facts.shards[wish.s].view.entry.replicas.len() >= usize::from(max) {
         return Err(Reject::ReplicasMax { max });
     }
-    let search = Search {
-        leaving: None,
-        region: Some(goal.region),
-        fresh: true,
-        mind_copies: true,
-    };
+    let search =
+        Search { leaving: None, region: Some(goal.region), fresh: true, mind_copies: true };
     let (to, _) = targets::best(p, wish.s, search)?;
     let gone = worst_for_readers(p, wish, to).ok_or(Reject::RttUnknown)?;
     let node = facts.nodes[to].id;
@@ -315,20 +270,12 @@ fn worst_for_readers(p: &Planning<'_>, wish: &Wish, to: usize) -> Option<NodeId>
     let rank = |gone: usize| {
         let stay = || voters.iter().copied().filter(|v| *v != gone).chain([to]);
         let regions: BTreeSet<usize> = stay().map(|v| facts.nodes[v].region).collect();
-        let zones: BTreeSet<(usize, &str)> = stay()
-            .map(|v| (facts.nodes[v].region, facts.nodes[v].view.zone.as_str()))
-            .collect();
-        let wait = facts
-            .wait_ms(&wish.readers, facts.nodes[gone].region)
-            .map_or(i64::MAX, score::milli);
+        let zones: BTreeSet<(usize, &str)> =
+            stay().map(|v| (facts.nodes[v].region, facts.nodes[v].view.zone.as_str())).collect();
+        let wait =
+            facts.wait_ms(&wish.readers, facts.nodes[gone].region).map_or(i64::MAX, score::milli);
         let load = score::milli(p.book.led_per_s[gone]);
-        (
-            wanted.saturating_sub(regions.len()),
-            voters.len() - zones.len(),
-            -wait,
-            -load,
-            gone,
-        )
+        (wanted.saturating_sub(regions.len()), voters.len() - zones.len(), -wait, -load, gone)
     };
     let may_go = voters.iter().copied().filter(|v| !facts.nodes[*v].frozen);
     may_go.min_by_key(|v| rank(*v)).map(|v| facts.nodes[v].id)
@@ -344,11 +291,7 @@ fn finish(
 ) -> Draft {
     let (facts, s) = (&p.facts, wish.s);
     let trips = facts.trips(&wish.readers, goal.region).unwrap_or_default();
-    let after = gain::range(&trips).unwrap_or(Range {
-        lower: 0.0,
-        mean: 0.0,
-        upper: 0.0,
-    });
+    let after = gain::range(&trips).unwrap_or(Range { lower: 0.0, mean: 0.0, upper: 0.0 });
     let moving = kind == DirectiveKind::MoveReplica;
     let reason = reason(p, wish, goal, to, moving, after.mean);
     Draft {
@@ -356,11 +299,7 @@ fn finish(
         stage: Stage::Readers,
         kind,
         steps,
-        priority: if moving {
-            PRIORITY_MOVE
-        } else {
-            PRIORITY_TRANSFER
-        },
+        priority: if moving { PRIORITY_MOVE } else { PRIORITY_TRANSFER },
         score: Score {
             node_load_milli: score::milli(p.book.led_per_s[to] + facts.shards[s].load[1]),
             copy_bytes: if moving {
@@ -395,12 +334,9 @@ fn reason(
     let facts = &p.facts;
     let reads: f64 = wish.readers.iter().map(|(_, w)| w[1]).sum();
     let most = wish.readers.iter().max_by(|a, b| a.1[1].total_cmp(&b.1[1]));
-    let (most, share) = most.map_or(("nowhere", 0.0), |(r, w)| {
-        (facts.regions[*r].as_str(), w[1] / reads)
-    });
-    let leader = facts.shards[wish.s]
-        .leader
-        .map_or(NodeId(0), |l| facts.nodes[l].id);
+    let (most, share) =
+        most.map_or(("nowhere", 0.0), |(r, w)| (facts.regions[*r].as_str(), w[1] / reads));
+    let leader = facts.shards[wish.s].leader.map_or(NodeId(0), |l| facts.nodes[l].id);
     format!(
         "{:.0} % of {reads:.1} reads/s come from {most}; leading from {} ({}) instead of {leader} ({}) lowers the mean \
          read round trip from {:.1} to {:.1} ms; at least {:.1} ms are gained over {}",
@@ -411,10 +347,6 @@ fn reason(
         wish.wait_before_ms,
         after_ms,
         goal.gain.lower,
-        if moving {
-            "what a leader transfer can do"
-        } else {
-            "now"
-        },
+        if moving { "what a leader transfer can do" } else { "now" },
     )
 }

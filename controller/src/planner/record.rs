@@ -47,13 +47,7 @@ impl Record {
         score: Score,
     ) {
         let score = score.terms();
-        self.chosen.push(Candidate {
-            shard,
-            kind,
-            steps,
-            score,
-            rejected: None,
-        });
+        self.chosen.push(Candidate { shard, kind, steps, score, rejected: None });
     }
 
     /// Notes what was not chosen, and why. Sentences are only written for those that stay.
@@ -66,12 +60,7 @@ impl Record {
         score: Score,
         why: Reject,
     ) {
-        self.rejected.push(Rejected {
-            rank: (stage, score, shard),
-            kind,
-            steps,
-            why,
-        });
+        self.rejected.push(Rejected { rank: (stage, score, shard), kind, steps, why });
         // A million rejections must not be held at once.
         if self.rejected.len() >= 8 * CANDIDATES_MAX {
             self.shrink(CANDIDATES_MAX);
@@ -108,10 +97,7 @@ mod tests {
     fn the_best_rejected_and_all_chosen_stay() {
         let mut record = Record::default();
         for i in (0..5_000).rev() {
-            let score = Score {
-                read_wait_us_per_s: i,
-                ..Score::default()
-            };
+            let score = Score { read_wait_us_per_s: i, ..Score::default() };
             let shard = ShardId(i as u64);
             record.rejected(
                 Stage::Readers,
@@ -122,17 +108,9 @@ mod tests {
                 Reject::NoReport,
             );
         }
-        record.chose(
-            ShardId(9_999),
-            DirectiveKind::Split,
-            vec![],
-            Score::default(),
-        );
+        record.chose(ShardId(9_999), DirectiveKind::Split, vec![], Score::default());
         let (kept, dropped) = record.finish();
-        assert_eq!(
-            (kept.len(), dropped),
-            (CANDIDATES_MAX, 5_001 - CANDIDATES_MAX as u64)
-        );
+        assert_eq!((kept.len(), dropped), (CANDIDATES_MAX, 5_001 - CANDIDATES_MAX as u64));
         assert_eq!((kept[0].shard, kept[1].shard), (ShardId(9_999), ShardId(0)));
         assert!(kept[0].rejected.is_none() && kept[1].rejected.is_some());
     }

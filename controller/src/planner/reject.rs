@@ -153,19 +153,11 @@ mod tests {
             Reject::Unsplittable { share: 0.734 }.to_string(),
             "unsplittable: one key takes 73 %"
         );
-        let tally = Tally {
-            outside: 2,
-            holds_one: 3,
-            ..Tally::default()
-        };
+        let tally = Tally { outside: 2, holds_one: 3, ..Tally::default() };
         assert_eq!(
             Reject::NoTarget(tally).to_string(),
             "no eligible node: 3 hold a replica already, 2 outside the allowed regions"
         );
-        assert!(
-            Reject::NoTarget(Tally::default())
-                .to_string()
-                .contains("no other node")
-        );
+        assert!(Reject::NoTarget(Tally::default()).to_string().contains("no other node"));
     }
 }

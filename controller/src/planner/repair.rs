@@ -54,29 +54,16 @@ pub(crate) fn run(p: &mut Planning<'_>) {
 
 fn reject(p: &mut Planning<'_>, s: usize, score: Score, why: Reject) {
     let id = p.facts.shards[s].id;
-    p.record.rejected(
-        Stage::Repair,
-        id,
-        DirectiveKind::Repair,
-        Vec::new(),
-        score,
-        why,
-    );
+    p.record.rejected(Stage::Repair, id, DirectiveKind::Repair, Vec::new(), score, why);
 }
 
 fn urgency(p: &Planning<'_>, s: usize, need: &Need) -> Score {
     let facts = &p.facts;
     let voters = facts.shards[s].view.entry.voters().count();
     let spare = facts.voters_alive(s) as i64 - (voters / 2 + 1) as i64;
-    let tidy = matches!(
-        need,
-        Need::Leftover(_) | Need::Surplus(_) | Need::LostLearner(_)
-    );
+    let tidy = matches!(need, Need::Leftover(_) | Need::Surplus(_) | Need::LostLearner(_));
     // Tidying is never urgent, whatever the margin.
-    Score {
-        voters_spare: if tidy { 1_000 } else { spare },
-        ..Score::default()
-    }
+    Score { voters_spare: if tidy { 1_000 } else { spare }, ..Score::default() }
 }
 
 fn need_of(p: &mut Planning<'_>, s: usize) -> Option<Need> {
@@ -98,12 +85,7 @@ fn need_of(p: &mut Planning<'_>, s: usize) -> Option<Need> {
                     fact.map(|n| n.view.health)
                 {
                     let dead_s = facts.input.age_ms(Some(since_unix_ms)).unwrap_or(0) / 1_000;
-                    let left_s = facts
-                        .input
-                        .policy
-                        .repair
-                        .dead_after_s
-                        .saturating_sub(dead_s);
+                    let left_s = facts.input.policy.repair.dead_after_s.saturating_sub(dead_s);
                     waiting = Some(Reject::NotDeadLongEnough { node, left_s });
                 }
             }
@@ -122,10 +104,7 @@ fn need_of(p: &mut Planning<'_>, s: usize) -> Option<Need> {
 /// What a broken-off directive left behind, once the shard has been quiet for the dwell time.
 fn leftover(p: &Planning<'_>, s: usize) -> Option<Need> {
     let (facts, shard) = (&p.facts, &p.facts.shards[s]);
-    let quiet_ms = facts
-        .input
-        .age_ms(Some(shard.view.changed_unix_ms))
-        .unwrap_or(0);
+    let quiet_ms = facts.input.age_ms(Some(shard.view.changed_unix_ms)).unwrap_or(0);
     let system = facts.table(s).is_none_or(|t| t.system);
     if system || quiet_ms < facts.input.policy.balance.dwell_s.saturating_mul(1_000) {
         return None;
@@ -141,20 +120,13 @@ fn leftover(p: &Planning<'_>, s: usize) -> Option<Need> {
     }
     // The one whose going costs the least spread; leaders stay, draining nodes go first.
     let zones = |gone: usize| {
-        let stay = || {
-            facts
-                .voters(s)
-                .filter(move |v| *v != gone)
-                .map(|v| &facts.nodes[v])
-        };
+        let stay = || facts.voters(s).filter(move |v| *v != gone).map(|v| &facts.nodes[v]);
         let regions: std::collections::BTreeSet<_> = stay().map(|n| n.region).collect();
         let zones: std::collections::BTreeSet<_> =
             stay().map(|n| (n.region, &n.view.zone)).collect();
         (regions.len(), zones.len())
     };
-    let may_go = facts
-        .voters(s)
-        .filter(|v| shard.leader.is_some_and(|l| l != *v));
+    let may_go = facts.voters(s).filter(|v| shard.leader.is_some_and(|l| l != *v));
     let worst =
         may_go.max_by_key(|v| (facts.nodes[*v].draining, zones(*v), p.book.replicas[*v]))?;
     Some(Need::Surplus(facts.nodes[worst].id))
@@ -190,9 +162,8 @@ fn repair(p: &Planning<'_>, s: usize, need: &Need, urgency: Score) -> Result<Dra
         realised: None,
     };
     let spare = u8::try_from(score.voters_spare.max(0)).unwrap_or(u8::MAX);
-    let priority = PRIORITY_MAX
-        .saturating_sub(spare.saturating_mul(PRIORITY_PER_SPARE))
-        .max(PRIORITY_TIDY);
+    let priority =
+        PRIORITY_MAX.saturating_sub(spare.saturating_mul(PRIORITY_PER_SPARE)).max(PRIORITY_TIDY);
     Ok(Draft {
         s,
         stage: Stage::Repair,
@@ -216,9 +187,7 @@ fn steps_for(
     let facts = &p.facts;
     let remove = |node: NodeId| {
         let frozen = facts.node_frozen(node);
-        let leads = facts
-            .live_leader(s)
-            .is_some_and(|l| facts.nodes[l].id == node);
+        let leads = facts.live_leader(s).is_some_and(|l| facts.nodes[l].id == node);
         match (frozen, leads) {
             (true, _) => Err(Reject::NodeFrozen(node)),
             // A voter that still leads is not lost, whatever was reported.
@@ -229,11 +198,7 @@ fn steps_for(
     let going = match need {
         Need::Missing => None,
         Need::Leftover(node) | Need::LostLearner(node) | Need::Surplus(node) => {
-            let gained = if matches!(need, Need::Surplus(_)) {
-                -1
-            } else {
-                0
-            };
+            let gained = if matches!(need, Need::Surplus(_)) { -1 } else { 0 };
             return Ok((vec![remove(*node)?], urgency, gained));
         }
         Need::Lost(node, _) => Some(*node),
@@ -270,22 +235,11 @@ fn addition(
     if facts.shards[s].view.entry.replicas.len() >= usize::from(max) {
         return Err(Reject::ReplicasMax { max });
     }
-    let search = Search {
-        leaving: going,
-        region: None,
-        fresh: false,
-        mind_copies: true,
-    };
+    let search = Search { leaving: going, region: None, fresh: false, mind_copies: true };
     let (i, found) = targets::best(p, s, search)?;
     let node = facts.nodes[i].id;
-    let score = Score {
-        voters_spare: urgency.voters_spare,
-        ..found
-    };
-    Ok((
-        vec![Step::AddLearner { node }, Step::Promote { node }],
-        score,
-    ))
+    let score = Score { voters_spare: urgency.voters_spare, ..found };
+    Ok((vec![Step::AddLearner { node }, Step::Promote { node }], score))
 }
 
 fn reason(need: &Need, steps: &[Step], alive: usize, voters: usize) -> String {

@@ -36,13 +36,7 @@ impl Score {
             ("copy_bytes", self.copy_bytes as f64),
             ("node_replicas", self.node_replicas as f64),
         ];
-        terms
-            .into_iter()
-            .map(|(name, value)| ScoreTerm {
-                name: name.into(),
-                value,
-            })
-            .collect()
+        terms.into_iter().map(|(name, value)| ScoreTerm { name: name.into(), value }).collect()
     }
 }
 
@@ -66,16 +60,8 @@ mod tests {
 
     #[test]
     fn earlier_fields_outrank_later_ones() {
-        let safe = Score {
-            voters_spare: 1,
-            read_wait_us_per_s: -1_000_000,
-            ..Score::default()
-        };
-        let urgent = Score {
-            voters_spare: 0,
-            node_load_milli: i64::MAX,
-            ..Score::default()
-        };
+        let safe = Score { voters_spare: 1, read_wait_us_per_s: -1_000_000, ..Score::default() };
+        let urgent = Score { voters_spare: 0, node_load_milli: i64::MAX, ..Score::default() };
         assert!(urgent < safe);
         assert_eq!(safe.terms()[3].value, -1_000.0);
     }

@@ -18,10 +18,7 @@ pub fn apply_step(
     new_id: ShardId,
 ) -> Result<Option<ShardEntry>, String> {
     let refuse = |why: &str| Err(format!("{step}: {why}"));
-    let role = step
-        .target()
-        .and_then(|n| entry.replica_on(n))
-        .map(|r| r.role);
+    let role = step.target().and_then(|n| entry.replica_on(n)).map(|r| r.role);
     match step {
         Step::AddLearner { node } => {
             if role.is_some() {
@@ -67,11 +64,7 @@ pub fn apply_step(
             };
             entry.range = left;
             entry.epoch.shape += 1;
-            return Ok(Some(ShardEntry {
-                shard_id: new_id,
-                range: right,
-                ..entry.clone()
-            }));
+            return Ok(Some(ShardEntry { shard_id: new_id, range: right, ..entry.clone() }));
         }
     }
     entry.epoch.membership += 1;
@@ -88,10 +81,7 @@ pub fn elect(view: &ClusterView, shard: &ShardView) -> ShardEntry {
             && !shard.faults.contains_key(&replica.replica_id)
             && replica.role == ReplicaRole::Voter
     };
-    let leads = entry
-        .leader
-        .and_then(|l| entry.replica_on(l))
-        .is_some_and(works);
+    let leads = entry.leader.and_then(|l| entry.replica_on(l)).is_some_and(works);
     if !leads {
         entry.leader = entry.replicas.iter().find(|r| works(r)).map(|r| r.node_id);
     }
@@ -112,28 +102,17 @@ pub fn apply_directive(
     for step in &directive.steps {
         right = apply_step(&mut entry, step, new_id)?.or(right);
     }
-    let mut after = ShardView {
-        entry,
-        changed_unix_ms: now_unix_ms,
-        ..shard.clone()
-    };
+    let mut after = ShardView { entry, changed_unix_ms: now_unix_ms, ..shard.clone() };
     let held = |r: &ReplicaId| after.entry.replicas.iter().any(|x| x.replica_id == *r);
-    after.faults = shard
-        .faults
-        .iter()
-        .filter(|(r, _)| held(r))
-        .map(|(r, w)| (*r, w.clone()))
-        .collect();
+    after.faults =
+        shard.faults.iter().filter(|(r, _)| held(r)).map(|(r, w)| (*r, w.clone())).collect();
     if let Some(right) = right {
         for rate in after.arrivals.values_mut() {
             rate.reads_per_s /= 2.0;
             rate.writes_per_s /= 2.0;
         }
         after.size_bytes /= 2;
-        let mut other = ShardView {
-            entry: right,
-            ..after.clone()
-        };
+        let mut other = ShardView { entry: right, ..after.clone() };
         after
             .access_octiles
             .retain(|k| key_from_text(k).is_ok_and(|k| after.entry.range.contains(&k)));
@@ -143,10 +122,7 @@ pub fn apply_directive(
         view.shards.insert(new_id, other);
     }
     view.shards.insert(directive.shard, after);
-    history
-        .entry(directive.shard)
-        .or_default()
-        .push(now_unix_ms);
+    history.entry(directive.shard).or_default().push(now_unix_ms);
     Ok(())
 }
 
@@ -159,7 +135,5 @@ pub fn apply_plan(
 ) -> Result<(), String> {
     let mut directives: Vec<&Directive> = plan.directives.iter().collect();
     directives.sort_by_key(|d| std::cmp::Reverse(d.priority));
-    directives
-        .into_iter()
-        .try_for_each(|d| apply_directive(view, history, d, now_unix_ms))
+    directives.into_iter().try_for_each(|d| apply_directive(view, history, d, now_unix_ms))
 }

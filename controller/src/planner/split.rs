@@ -39,14 +39,7 @@ pub(crate) fn run(p: &mut Planning<'_>) {
         .filter(|s| hot(*s) || large(*s))
         .map(|s| {
             let node_load_milli = -score::milli(p.facts.shards[s].load[0]);
-            (
-                Score {
-                    node_load_milli,
-                    ..Score::default()
-                },
-                s,
-                hot(s),
-            )
+            (Score { node_load_milli, ..Score::default() }, s, hot(s))
         })
         .collect();
     wishes.sort_unstable();
@@ -55,14 +48,7 @@ pub(crate) fn run(p: &mut Planning<'_>) {
             Ok(draft) => drop(p.submit(draft)),
             Err(why) => {
                 let id = p.facts.shards[s].id;
-                p.record.rejected(
-                    Stage::Split,
-                    id,
-                    DirectiveKind::Split,
-                    Vec::new(),
-                    score,
-                    why,
-                );
+                p.record.rejected(Stage::Split, id, DirectiveKind::Split, Vec::new(), score, why);
             }
         }
     }
@@ -83,9 +69,7 @@ fn gate(p: &Planning<'_>, s: usize, by_load: bool) -> Option<Reject> {
     let dwell_ms = input.policy.split.dwell_s.saturating_mul(1_000);
     let quiet_ms = input.age_ms(Some(shard.view.changed_unix_ms)).unwrap_or(0);
     if quiet_ms < dwell_ms {
-        return Some(Reject::SplitDwell {
-            left_s: (dwell_ms - quiet_ms).div_ceil(1_000),
-        });
+        return Some(Reject::SplitDwell { left_s: (dwell_ms - quiet_ms).div_ceil(1_000) });
     }
     let hottest = shard.view.hot_keys.first().map_or(0.0, |k| k.share);
     let one_key = by_load && hottest > input.policy.split.hot_key_share_max;
@@ -109,11 +93,7 @@ fn draft(p: &Planning<'_>, s: usize, by_load: bool, score: Score) -> Result<Draf
         steps: vec![Step::Split { at_key: cut.at_key }],
         priority: PRIORITY,
         score,
-        model: if by_load {
-            p.model_of(s)
-        } else {
-            "baseline".into()
-        },
+        model: if by_load { p.model_of(s) } else { "baseline".into() },
         reason,
         predicted,
     })
@@ -136,17 +116,7 @@ fn outlook(p: &Planning<'_>, s: usize, by_load: bool, cut: &Cut) -> (String, Eff
         );
         let [after_lower, after, after_upper] = shard.load.map(|l| l * larger);
         let metric = "requests_per_s_max".into();
-        (
-            reason,
-            Effect {
-                metric,
-                before: mean,
-                after,
-                after_lower,
-                after_upper,
-                realised: None,
-            },
-        )
+        (reason, Effect { metric, before: mean, after, after_lower, after_upper, realised: None })
     } else {
         let reason = format!(
             "{} bytes are more than the policy's limit of {}; cutting at {} divides its requests",
@@ -157,14 +127,7 @@ fn outlook(p: &Planning<'_>, s: usize, by_load: bool, cut: &Cut) -> (String, Eff
         let metric = "size_bytes_max".into();
         (
             reason,
-            Effect {
-                metric,
-                before: size,
-                after,
-                after_lower,
-                after_upper: size,
-                realised: None,
-            },
+            Effect { metric, before: size, after, after_lower, after_upper: size, realised: None },
         )
     }
 }
@@ -186,13 +149,7 @@ fn cut(p: &Planning<'_>, s: usize) -> Result<Cut, Reject> {
         let left_share = (i + 1) as f64 / (shard.access_octiles.len() + 1) as f64;
         let distance = (left_share - 0.5).abs();
         if inside && best.as_ref().is_none_or(|(d, _)| distance < *d) {
-            best = Some((
-                distance,
-                Cut {
-                    at_key: text.clone(),
-                    left_share,
-                },
-            ));
+            best = Some((distance, Cut { at_key: text.clone(), left_share }));
         }
     }
     match (best, hottest) {

@@ -75,12 +75,7 @@ impl Synthetic {
     pub fn advance(&mut self, by_ms: u64) {
         self.now_unix_ms += by_ms;
         self.view.at_unix_ms = self.now_unix_ms;
-        for node in self
-            .view
-            .nodes
-            .values_mut()
-            .filter(|n| n.health == NodeHealth::Alive)
-        {
+        for node in self.view.nodes.values_mut().filter(|n| n.health == NodeHealth::Alive) {
             node.reported_unix_ms = Some(self.now_unix_ms);
         }
         for shard in self.view.shards.values_mut() {
@@ -146,9 +141,7 @@ pub fn synthetic_input(nodes: u64, shards: u64, seed: u64) -> Synthetic {
     let mut view = ClusterView {
         at_unix_ms: NOW_UNIX_MS,
         cluster_id: "synthetic".into(),
-        nodes: (1..=nodes)
-            .map(|n| (NodeId(n), node(n, &regions)))
-            .collect(),
+        nodes: (1..=nodes).map(|n| (NodeId(n), node(n, &regions))).collect(),
         ..ClusterView::default()
     };
     view.tables.insert(TableId(1), table());
@@ -160,8 +153,7 @@ pub fn synthetic_input(nodes: u64, shards: u64, seed: u64) -> Synthetic {
                 n.load.leaders += u32::from(entry.leader == Some(replica.node_id));
             }
         }
-        view.shards
-            .insert(ShardId(s), shard(entry, &regions, &mut dice));
+        view.shards.insert(ShardId(s), shard(entry, &regions, &mut dice));
     }
     Synthetic {
         forecasts: forecasts_of(&view, 0.1),
@@ -221,11 +213,7 @@ fn table() -> TableInfo {
     };
     TableInfo {
         table_id: TableId(1),
-        spec: TableSpec {
-            name: TABLE.into(),
-            rule,
-            split_keys: Vec::new(),
-        },
+        spec: TableSpec { name: TABLE.into(), rule, split_keys: Vec::new() },
         state: TableState::Ready,
         first_shards: Vec::new(),
     }
@@ -238,11 +226,7 @@ fn key(s: u64, eighths: u64) -> String {
 
 fn entry(s: u64, shards: u64, nodes: u64, dice: &mut Dice) -> ShardEntry {
     let bound = |s: u64, open: bool| {
-        if open {
-            Vec::new()
-        } else {
-            key(s, 0).into_bytes()
-        }
+        if open { Vec::new() } else { key(s, 0).into_bytes() }
     };
     let mut holders: Vec<u64> = Vec::new();
     while holders.len() < usize::from(REPLICAS).min(nodes as usize) {
@@ -259,14 +243,8 @@ fn entry(s: u64, shards: u64, nodes: u64, dice: &mut Dice) -> ShardEntry {
     ShardEntry {
         shard_id: ShardId(s),
         table_id: TableId(1),
-        range: KeyRange {
-            start: bound(s, s == 1),
-            end: bound(s + 1, s == shards),
-        },
-        epoch: Epoch {
-            shape: 1,
-            membership: 1,
-        },
+        range: KeyRange { start: bound(s, s == 1), end: bound(s + 1, s == shards) },
+        epoch: Epoch { shape: 1, membership: 1 },
         leader: holders.first().map(|n| NodeId(*n)),
         replicas: holders.iter().enumerate().map(replica).collect(),
         term: 1,
@@ -279,11 +257,7 @@ fn shard(entry: ShardEntry, regions: &[Region], dice: &mut Dice) -> ShardView {
     let home = dice.below(regions.len() as u64) as usize;
     let mut arrivals: BTreeMap<Option<Region>, ArrivalRate> = BTreeMap::new();
     for (r, region) in regions.iter().enumerate() {
-        let share = if r == home {
-            0.7
-        } else {
-            0.3 / regions.len() as f64
-        };
+        let share = if r == home { 0.7 } else { 0.3 / regions.len() as f64 };
         let rate = ArrivalRate {
             reads_per_s: requests * share * 0.9,
             writes_per_s: requests * share * 0.1,

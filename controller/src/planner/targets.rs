@@ -26,10 +26,8 @@ pub(crate) fn best(p: &Planning<'_>, s: usize, search: Search) -> Result<(usize,
     let facts = &p.facts;
     let mut tally = Tally::default();
     let mut found: Option<(Score, usize)> = None;
-    let stay: Vec<usize> = facts
-        .voters(s)
-        .filter(|v| Some(facts.nodes[*v].id) != search.leaving)
-        .collect();
+    let stay: Vec<usize> =
+        facts.voters(s).filter(|v| Some(facts.nodes[*v].id) != search.leaving).collect();
     let (readers, _) = facts.readers(s);
     let mut look = |i: usize| {
         if p.eligible(s, i, search, &mut tally) {
@@ -43,9 +41,7 @@ pub(crate) fn best(p: &Planning<'_>, s: usize, search: Search) -> Result<(usize,
         Some(r) => facts.nodes_by_region[r].iter().copied().for_each(&mut look),
         None => (0..facts.nodes.len()).for_each(&mut look),
     }
-    found
-        .map(|(score, i)| (i, score))
-        .ok_or(Reject::NoTarget(tally))
+    found.map(|(score, i)| (i, score)).ok_or(Reject::NoTarget(tally))
 }
 
 impl Planning<'_> {
@@ -63,10 +59,7 @@ impl Planning<'_> {
             &mut tally.draining
         } else if node.frozen {
             &mut tally.frozen
-        } else if !self
-            .book
-            .has_room(facts, i, facts.shards[s].view.size_bytes)
-        {
+        } else if !self.book.has_room(facts, i, facts.shards[s].view.size_bytes) {
             &mut tally.no_room
         } else if search.mind_copies && self.book.copies_full(facts, i) {
             &mut tally.copying
@@ -90,9 +83,8 @@ fn score_of(
     let node = &facts.nodes[i];
     let all = || stay.iter().copied().chain([i]);
     let regions: BTreeSet<usize> = all().map(|v| facts.nodes[v].region).collect();
-    let zones: BTreeSet<(usize, &str)> = all()
-        .map(|v| (facts.nodes[v].region, facts.nodes[v].view.zone.as_str()))
-        .collect();
+    let zones: BTreeSet<(usize, &str)> =
+        all().map(|v| (facts.nodes[v].region, facts.nodes[v].view.zone.as_str())).collect();
     let span = p.regions_wanted(s, stay.len() + 1);
     let reads: f64 = readers.iter().map(|(_, w)| w[1]).sum();
     let wait = facts.wait_ms(readers, node.region).unwrap_or(0.0) * reads;

@@ -37,9 +37,7 @@ pub struct ControllerHandle {
 
 impl std::fmt::Debug for ControllerHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ControllerHandle")
-            .field("holder", &self.core.holder)
-            .finish()
+        f.debug_struct("ControllerHandle").field("holder", &self.core.holder).finish()
     }
 }
 
@@ -57,27 +55,15 @@ impl ControllerHandle {
     pub async fn status(&self) -> Result<ControllerStatus, ApiError> {
         let core = &self.core;
         let counts = core.journal.counts().await?;
-        let open = counts
-            .iter()
-            .filter(|(state, _)| !state.is_final())
-            .map(|(_, n)| n)
-            .sum::<u64>();
+        let open =
+            counts.iter().filter(|(state, _)| !state.is_final()).map(|(_, n)| n).sum::<u64>();
         let view = self.view();
-        let alive = view
-            .nodes
-            .values()
-            .filter(|n| n.health == NodeHealth::Alive)
-            .count();
+        let alive = view.nodes.values().filter(|n| n.health == NodeHealth::Alive).count();
         let (_, report_gaps) = core.observer.fold().counts();
         let term = core.leads().map(|grant| grant.term);
         let now = now_unix_ms();
-        let freezes = core
-            .freezes
-            .borrow()
-            .iter()
-            .filter(|f| f.expires_at_unix_ms > now)
-            .cloned()
-            .collect();
+        let freezes =
+            core.freezes.borrow().iter().filter(|f| f.expires_at_unix_ms > now).cloned().collect();
         let live = core.live();
         Ok(ControllerStatus {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -155,10 +141,7 @@ impl ControllerHandle {
     ) -> Result<ControllerStatus, ApiError> {
         let (owner, reason) = (text("owner", owner)?, text("reason", reason)?);
         let grant = self.grant().await?;
-        self.core
-            .store
-            .set_mode(grant, mode, &owner, &reason, now_unix_ms())
-            .await?;
+        self.core.store.set_mode(grant, mode, &owner, &reason, now_unix_ms()).await?;
         self.core.live().mode = mode;
         tracing::info!(%mode, owner, reason, "mode changed");
         self.status().await
@@ -172,11 +155,7 @@ impl ControllerHandle {
         owner: &str,
         seconds: u64,
     ) -> Result<Freeze, ApiError> {
-        let seconds = if seconds == 0 {
-            FREEZE_S_DEFAULT
-        } else {
-            seconds
-        };
+        let seconds = if seconds == 0 { FREEZE_S_DEFAULT } else { seconds };
         if seconds > FREEZE_S_MAX {
             let why = format!("a freeze lasts at most {FREEZE_S_MAX} seconds; renew it instead");
             return Err(ApiError::new(ErrorCode::InvalidArgument, why));
@@ -204,14 +183,9 @@ impl ControllerHandle {
         let owner = text("owner", owner)?;
         let grant = self.grant().await?;
         let lifted: Vec<Freeze> = self.core.store.freezes().await?;
-        let lifted: Vec<Freeze> = lifted
-            .into_iter()
-            .filter(|f| scope.as_ref().is_none_or(|s| *s == f.scope))
-            .collect();
-        self.core
-            .store
-            .lift_freezes(grant, scope.as_deref(), &owner, now_unix_ms())
-            .await?;
+        let lifted: Vec<Freeze> =
+            lifted.into_iter().filter(|f| scope.as_ref().is_none_or(|s| *s == f.scope)).collect();
+        self.core.store.lift_freezes(grant, scope.as_deref(), &owner, now_unix_ms()).await?;
         self.refresh_freezes().await?;
         Ok(lifted)
     }
@@ -237,17 +211,12 @@ impl ControllerHandle {
             if let Some(freeze) =
                 crate::freeze::over(&record.directive, &self.view(), &freezes, now)
             {
-                let why = format!(
-                    "{} is frozen by {}: {}",
-                    freeze.scope, freeze.owner, freeze.reason
-                );
+                let why =
+                    format!("{} is frozen by {}: {}", freeze.scope, freeze.owner, freeze.reason);
                 return Err(ApiError::new(ErrorCode::Frozen, why));
             }
         }
-        self.core
-            .journal
-            .decide(grant, id, approve, &owner, &reason, now)
-            .await?;
+        self.core.journal.decide(grant, id, approve, &owner, &reason, now).await?;
         if let Some(entry) = self.core.journal.entry(id).await? {
             self.core.executor.carry_on(&entry);
         }
@@ -262,17 +231,9 @@ impl ControllerHandle {
     /// The drain of one node.
     pub fn drain(&self, node: NodeId) -> Result<DrainStatus, ApiError> {
         let live = self.core.live();
-        let missing = || {
-            ApiError::new(
-                ErrorCode::NoSuchRecord,
-                format!("{node} is not being drained"),
-            )
-        };
-        live.drain_status
-            .iter()
-            .find(|d| d.node == node)
-            .cloned()
-            .ok_or_else(missing)
+        let missing =
+            || ApiError::new(ErrorCode::NoSuchRecord, format!("{node} is not being drained"));
+        live.drain_status.iter().find(|d| d.node == node).cloned().ok_or_else(missing)
     }
 
     /// Begins to empty a node; repeating it changes nothing.
@@ -280,17 +241,11 @@ impl ControllerHandle {
         let owner = text("owner", owner)?;
         let view = self.view();
         if !view.nodes.contains_key(&node) {
-            let why = format!("there is no node {node}; `isobar node list` shows the nodes");
+            let why = format!("there is no node {node}; `isobar node-list` shows the nodes");
             return Err(ApiError::new(ErrorCode::InvalidArgument, why));
         }
         let grant = self.grant().await?;
-        let known = self
-            .core
-            .live()
-            .drains
-            .iter()
-            .find(|d| d.node == node)
-            .cloned();
+        let known = self.core.live().drains.iter().find(|d| d.node == node).cloned();
         if known.is_some_and(|d| d.state != "cancelled") {
             return self.drain(node);
         }
@@ -308,24 +263,10 @@ impl ControllerHandle {
     pub async fn cancel_drain(&self, node: NodeId, owner: &str) -> Result<DrainStatus, ApiError> {
         let owner = text("owner", owner)?;
         let grant = self.grant().await?;
-        let known = self
-            .core
-            .live()
-            .drains
-            .iter()
-            .find(|d| d.node == node)
-            .cloned();
-        let missing = || {
-            ApiError::new(
-                ErrorCode::NoSuchRecord,
-                format!("{node} is not being drained"),
-            )
-        };
-        let row = DrainRow {
-            state: "cancelled".into(),
-            owner,
-            ..known.ok_or_else(missing)?
-        };
+        let known = self.core.live().drains.iter().find(|d| d.node == node).cloned();
+        let missing =
+            || ApiError::new(ErrorCode::NoSuchRecord, format!("{node} is not being drained"));
+        let row = DrainRow { state: "cancelled".into(), owner, ..known.ok_or_else(missing)? };
         self.put_drain(grant, row, &self.view()).await
     }
 
@@ -336,10 +277,7 @@ impl ControllerHandle {
         view: &ClusterView,
     ) -> Result<DrainStatus, ApiError> {
         let now = now_unix_ms();
-        self.core
-            .store
-            .put_drain(grant, &row, Some(&row.owner), now)
-            .await?;
+        self.core.store.put_drain(grant, &row, Some(&row.owner), now).await?;
         let status = drains::status(&row, Vec::new(), view, now);
         tracing::info!(node = %row.node, state = %row.state, owner = %row.owner, "drain");
         let mut live = self.core.live();
@@ -395,11 +333,7 @@ impl ControllerHandle {
 }
 
 fn bounded(limit: u32) -> u32 {
-    if limit == 0 {
-        LIST_DEFAULT
-    } else {
-        limit.min(LIST_MAX)
-    }
+    if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) }
 }
 
 /// A text given by a person: bounded, without control characters that could garble a log.
@@ -410,9 +344,5 @@ fn text(what: &str, given: &str) -> Result<String, ApiError> {
         return Err(ApiError::new(ErrorCode::InvalidArgument, why));
     }
     let owner_missing = what == "owner" && given.trim().is_empty();
-    Ok(if owner_missing {
-        "unknown".into()
-    } else {
-        given.trim().to_owned()
-    })
+    Ok(if owner_missing { "unknown".into() } else { given.trim().to_owned() })
 }

@@ -67,10 +67,7 @@ impl Core {
         let mut done = Vec::new();
         for row in &rows {
             if row.state == "draining" && is_certainly_empty(view, row.node) {
-                done.push(DrainRow {
-                    state: "drained".into(),
-                    ..row.clone()
-                });
+                done.push(DrainRow { state: "drained".into(), ..row.clone() });
             }
         }
         for row in &done {
@@ -89,12 +86,7 @@ impl Core {
             .iter()
             .filter(|row| row.state != "cancelled")
             .map(|row| {
-                status(
-                    row,
-                    blockers.remove(&row.node).unwrap_or_default(),
-                    view,
-                    now_unix_ms,
-                )
+                status(row, blockers.remove(&row.node).unwrap_or_default(), view, now_unix_ms)
             })
             .collect();
         Ok(())
@@ -119,11 +111,7 @@ mod tests {
     #[test]
     fn the_eta_comes_from_what_has_moved() {
         let view = fake_node::view(&[]);
-        assert_eq!(
-            status(&row(1), vec![], &view, 50_000).eta_s,
-            None,
-            "nothing has moved yet"
-        );
+        assert_eq!(status(&row(1), vec![], &view, 50_000).eta_s, None, "nothing has moved yet");
         let later = status(&row(5), vec![], &view, 50_000);
         assert_eq!((later.replicas_left, later.eta_s), (1, Some(10.0)));
     }
@@ -133,15 +121,8 @@ mod tests {
         let mut view = fake_node::view(&[]);
         assert!(!is_certainly_empty(&view, NodeId(1)));
         assert!(is_certainly_empty(&view, NodeId(4)), "it says so itself");
-        view.nodes
-            .get_mut(&NodeId(4))
-            .expect("made above")
-            .load
-            .replicas = 1;
-        assert!(
-            !is_certainly_empty(&view, NodeId(4)),
-            "it knows better than we do"
-        );
+        view.nodes.get_mut(&NodeId(4)).expect("made above").load.replicas = 1;
+        assert!(!is_certainly_empty(&view, NodeId(4)), "it knows better than we do");
         view.shards.clear();
         assert!(!is_certainly_empty(&view, NodeId(4)));
     }

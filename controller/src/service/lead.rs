@@ -39,10 +39,7 @@ pub(super) async fn tick(core: &Arc<Core>) -> Result<(), Error> {
     let policy = core.live().policy.clone();
     let (view, closed, highest_term) = look(core, &policy, now);
     if let Some(window) = &closed {
-        let mut forecaster = core
-            .forecaster
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut forecaster = core.forecaster.lock().unwrap_or_else(PoisonError::into_inner);
         forecaster.configure(&policy.observe);
         forecaster.add(window);
     }
@@ -86,12 +83,8 @@ fn look(
     drop(fold);
     core.view.send_replace(view.clone());
     let metrics = &core.metrics;
-    metrics
-        .reports
-        .inc_by(reports.saturating_sub(metrics.reports.get()));
-    metrics
-        .report_gaps
-        .inc_by(gaps.saturating_sub(metrics.report_gaps.get()));
+    metrics.reports.inc_by(reports.saturating_sub(metrics.reports.get()));
+    metrics.report_gaps.inc_by(gaps.saturating_sub(metrics.report_gaps.get()));
     let mut by_health = [("alive", 0_u32), ("unknown", 0), ("dead", 0)];
     for node in view.nodes.values() {
         let at = match node.health {
@@ -107,9 +100,7 @@ fn look(
     #[allow(clippy::cast_precision_loss)] // counts and ages for people
     {
         metrics.shards.set(view.shards.len() as f64);
-        metrics
-            .oldest_report_age
-            .set(oldest_report_age_ms(&view).unwrap_or(0) as f64 / 1_000.0);
+        metrics.oldest_report_age.set(oldest_report_age_ms(&view).unwrap_or(0) as f64 / 1_000.0);
     }
     if by_health[0].1 > 0 {
         core.readiness.ready("cluster");
@@ -122,11 +113,7 @@ fn look(
 /// Age of the oldest report in use: of nodes that have reported and are not dead.
 pub(super) fn oldest_report_age_ms(view: &ClusterView) -> Option<u64> {
     let in_use = |n: &&crate::view::NodeView| !matches!(n.health, NodeHealth::Dead { .. });
-    let ages = view
-        .nodes
-        .values()
-        .filter(in_use)
-        .filter_map(|n| n.reported_unix_ms);
+    let ages = view.nodes.values().filter(in_use).filter_map(|n| n.reported_unix_ms);
     ages.map(|at| view.at_unix_ms.saturating_sub(at)).max()
 }
 
@@ -140,35 +127,20 @@ async fn keep_for_restart(
 ) -> Result<(), Error> {
     let body = serde_json::to_string(window).map_err(Error::document("a window"))?;
     let keep_from = now_unix_ms.saturating_sub(window.window_ms.saturating_mul(WINDOWS_KEPT));
-    core.store
-        .put_window(
-            grant,
-            window.start_unix_ms,
-            window.window_ms,
-            &body,
-            keep_from,
-        )
-        .await?;
+    core.store.put_window(grant, window.start_unix_ms, window.window_ms, &body, keep_from).await?;
     let known = core.observer.fold().known_nodes();
     let known = serde_json::to_string(&known).map_err(Error::document("nodes"))?;
     core.store.set_setting(grant, "nodes", &known).await?;
-    core.store
-        .set_setting(grant, "cluster_id", &view.cluster_id)
-        .await
+    core.store.set_setting(grant, "cluster_id", &view.cluster_id).await
 }
 
 /// Ends what is over.
 async fn housekeeping(core: &Core, grant: Grant, now_unix_ms: u64) -> Result<(), Error> {
     core.journal.expire_waiting(grant, now_unix_ms).await?;
-    let over = core
-        .freezes
-        .borrow()
-        .iter()
-        .any(|f| f.expires_at_unix_ms <= now_unix_ms);
+    let over = core.freezes.borrow().iter().any(|f| f.expires_at_unix_ms <= now_unix_ms);
     if over {
         core.store.drop_expired_freezes(grant, now_unix_ms).await?;
-        core.freezes
-            .send_replace(Arc::new(core.store.freezes().await?));
+        core.freezes.send_replace(Arc::new(core.store.freezes().await?));
     }
     Ok(())
 }
@@ -196,28 +168,20 @@ async fn verify(
     };
     let mut change = Change::to(DirectiveState::Verified, reason);
     change.realised = realised;
-    core.journal
-        .change(grant, directive.id, &change, now_unix_ms)
-        .await?;
+    core.journal.change(grant, directive.id, &change, now_unix_ms).await?;
     tracing::info!(directive = %directive.id, metric, realised, predicted, "verified");
     Ok(())
 }
 
 async fn show_counts(core: &Core) -> Result<(), Error> {
     let counts: BTreeMap<_, _> = core.journal.counts().await?.into_iter().collect();
-    let mut shown = core
-        .states_shown
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut shown = core.states_shown.lock().unwrap_or_else(PoisonError::into_inner);
     shown.extend(counts.keys().copied());
     for state in shown.iter() {
         // A state that nobody is in any more goes back to zero.
         let count = counts.get(state).copied().unwrap_or(0);
         #[allow(clippy::cast_precision_loss)] // a count for people
-        core.metrics
-            .directives
-            .with(&[&state.to_string()])
-            .set(count as f64);
+        core.metrics.directives.with(&[&state.to_string()]).set(count as f64);
     }
     Ok(())
 }
@@ -282,15 +246,8 @@ async fn plan_and_record(
     now_unix_ms: u64,
 ) -> Result<(), Error> {
     let records: Vec<_> = open.iter().map(Entry::as_record).collect();
-    let busy = open
-        .iter()
-        .filter(|e| e.state.is_active())
-        .map(|e| e.directive.shard)
-        .collect();
-    let history = core
-        .journal
-        .move_history(now_unix_ms.saturating_sub(HISTORY_MS))
-        .await?;
+    let busy = open.iter().filter(|e| e.state.is_active()).map(|e| e.directive.shard).collect();
+    let history = core.journal.move_history(now_unix_ms.saturating_sub(HISTORY_MS)).await?;
     let facts = {
         let live = core.live();
         let wanted_empty = live.drains.iter().filter(|d| d.state != "cancelled");
@@ -316,10 +273,7 @@ async fn plan_and_record(
     let shared = core.clone();
     let work = tokio::task::spawn_blocking(move || {
         let mut facts = facts;
-        let mut forecaster = shared
-            .forecaster
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut forecaster = shared.forecaster.lock().unwrap_or_else(PoisonError::into_inner);
         facts.forecasts = forecaster.forecasts(facts.now_unix_ms);
         let champions = forecaster.champions();
         drop(forecaster);
@@ -336,8 +290,7 @@ async fn plan_and_record(
         }
     };
     core.metrics.plan.observe(started.elapsed().as_secs_f64());
-    core.update_drains(grant, &facts.view, blockers, now_unix_ms)
-        .await?;
+    core.update_drains(grant, &facts.view, blockers, now_unix_ms).await?;
     record(core, grant, plan, facts.mode, now_unix_ms).await
 }
 
@@ -352,10 +305,7 @@ async fn record(
 ) -> Result<(), Error> {
     let (keep, offer) = {
         let mut memory = memory(core);
-        (
-            memory.is_news(&plan, now_unix_ms),
-            memory.is_offer(&plan, mode, now_unix_ms),
-        )
+        (memory.is_news(&plan, now_unix_ms), memory.is_offer(&plan, mode, now_unix_ms))
     };
     if !keep && !offer {
         return Ok(());
@@ -363,9 +313,7 @@ async fn record(
     let span =
         tracing::info_span!("plan", plan = tracing::field::Empty, input_hash = %plan.input_hash);
     let trace = traceparent_of(&span).unwrap_or_default();
-    let work = core
-        .journal
-        .record(grant, plan, mode, &trace, keep, now_unix_ms);
+    let work = core.journal.record(grant, plan, mode, &trace, keep, now_unix_ms);
     let Some(recorded) = work.instrument(span.clone()).await? else {
         return Ok(());
     };

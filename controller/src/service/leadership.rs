@@ -30,10 +30,7 @@ pub(super) async fn keep(core: Arc<Core>, stop: CancellationToken) {
             // The database is away: we may lead for as long as our lease still runs, no longer.
             Err(error) => {
                 tracing::warn!(%error, "the lease could not be renewed");
-                if let Some(grant) = core
-                    .leads()
-                    .filter(|_| now_unix_ms() >= valid_until_unix_ms)
-                {
+                if let Some(grant) = core.leads().filter(|_| now_unix_ms() >= valid_until_unix_ms) {
                     lost(&core, grant.term);
                 }
             }
@@ -41,20 +38,14 @@ pub(super) async fn keep(core: Arc<Core>, stop: CancellationToken) {
         let term = core.leads().map_or(0, |grant| grant.term.0);
         #[allow(clippy::cast_precision_loss)] // terms are small
         core.metrics.term.set(term as f64);
-        core.metrics
-            .lease_held
-            .set(if term > 0 { 1.0 } else { 0.0 });
+        core.metrics.lease_held.set(if term > 0 { 1.0 } else { 0.0 });
     }
 }
 
 /// Renews or takes the lease. Returns whether we hold it now.
 async fn keep_once(core: &Arc<Core>, now_unix_ms: u64, lease_ms: u64) -> Result<bool, Error> {
     if let Some(grant) = core.leads() {
-        if core
-            .store
-            .renew_lease(grant, now_unix_ms + lease_ms)
-            .await?
-        {
+        if core.store.renew_lease(grant, now_unix_ms + lease_ms).await? {
             return Ok(true);
         }
         // Our own term may have been raised between the two statements; look once more.
@@ -63,11 +54,7 @@ async fn keep_once(core: &Arc<Core>, now_unix_ms: u64, lease_ms: u64) -> Result<
         }
         return Ok(false);
     }
-    let Some(grant) = core
-        .store
-        .acquire_lease(&core.holder, now_unix_ms, lease_ms)
-        .await?
-    else {
+    let Some(grant) = core.store.acquire_lease(&core.holder, now_unix_ms, lease_ms).await? else {
         return Ok(false);
     };
     took_over(core, grant).await?;
@@ -78,9 +65,7 @@ async fn keep_once(core: &Arc<Core>, now_unix_ms: u64, lease_ms: u64) -> Result<
 async fn took_over(core: &Arc<Core>, grant: Grant) -> Result<(), Error> {
     if core.store.mode().await?.is_none() {
         let mode = core.config.mode;
-        core.store
-            .set_mode(grant, mode, "config", "first start", now_unix_ms())
-            .await?;
+        core.store.set_mode(grant, mode, "config", "first start", now_unix_ms()).await?;
     }
     super::policy::store_first(core, grant).await?;
     core.reload().await?;
@@ -127,10 +112,7 @@ impl Core {
     /// or an old copy. Go above it, or every step would be refused for ever.
     pub(super) async fn outbid(&self, grant: Grant, seen: Term) -> Result<Grant, Error> {
         {
-            let mut last = self
-                .outbid_at
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.outbid_at.lock().unwrap_or_else(PoisonError::into_inner);
             if last.is_some_and(|at| at.elapsed() < OUTBID_PAUSE) {
                 // It outbids us as well: two who fight help nobody. Stand aside for a while.
                 return Err(Error::Fenced { ours: grant.term });

@@ -47,10 +47,7 @@ impl PlanMemory {
     /// Whether the journal should see the plan's directives: they are new, or it is time to say again
     /// that they are still wanted, so that they do not expire. Asking counts as having offered them.
     pub(crate) fn is_offer(&mut self, plan: &Plan, mode: Mode, now_unix_ms: u64) -> bool {
-        let prints = plan
-            .directives
-            .iter()
-            .map(|d| fingerprint(d.shard, d.kind, &d.steps));
+        let prints = plan.directives.iter().map(|d| fingerprint(d.shard, d.kind, &d.steps));
         let offer = (Some(mode), prints.collect());
         let is_due = now_unix_ms >= self.offered_unix_ms.saturating_add(OFFER_EVERY_MS);
         let is_worth = !plan.directives.is_empty() && (is_due || offer != self.offered);
@@ -73,11 +70,7 @@ impl PlanMemory {
 fn verdicts(plan: &Plan) -> Verdicts {
     let words = |text: &str| -> String { text.chars().filter(|c| !c.is_ascii_digit()).collect() };
     let verdict = |c: &isobar_api::plan::Candidate| {
-        (
-            c.shard,
-            c.kind,
-            c.rejected.as_deref().map_or("chosen".into(), words),
-        )
+        (c.shard, c.kind, c.rejected.as_deref().map_or("chosen".into(), words))
     };
     plan.candidates.iter().map(verdict).collect()
 }
@@ -120,10 +113,7 @@ mod tests {
         assert_eq!(memory.newest(), Some(PlanId(1)));
         assert!(!memory.is_news(&plan(2, "gain 1.7 ms is below 2.0 ms"), 60_000));
         let other = plan(2, "dwell time");
-        assert!(
-            !memory.is_news(&other, 29_999),
-            "at most one in ten seconds"
-        );
+        assert!(!memory.is_news(&other, 29_999), "at most one in ten seconds");
         assert!(memory.is_news(&other, 30_000));
     }
 
@@ -131,12 +121,8 @@ mod tests {
     fn the_same_wish_is_offered_again_only_now_and_then_or_in_another_mode() {
         let mut memory = PlanMemory::new(None);
         let mut wish = plan(0, "");
-        assert!(
-            !memory.is_offer(&wish, Mode::Observe, 1_000),
-            "nothing to offer"
-        );
-        wish.directives
-            .push(crate::executor::fake_node::move_directive(1, 4));
+        assert!(!memory.is_offer(&wish, Mode::Observe, 1_000), "nothing to offer");
+        wish.directives.push(crate::executor::fake_node::move_directive(1, 4));
         assert!(memory.is_offer(&wish, Mode::Observe, 1_000));
         assert!(!memory.is_offer(&wish, Mode::Observe, 2_000));
         assert!(memory.is_offer(&wish, Mode::Act, 2_500));

@@ -28,10 +28,8 @@ pub(super) async fn load(
     }
     let text = match &config.policy {
         None => String::new(),
-        Some(path) => std::fs::read_to_string(path).map_err(|source| Error::File {
-            path: path.display().to_string(),
-            source,
-        })?,
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| Error::File { path: path.display().to_string(), source })?,
     };
     let policy = parse(&text)?;
     Ok((0, text, policy))
@@ -41,9 +39,7 @@ pub(super) async fn load(
 pub(super) async fn store_first(core: &Arc<Core>, grant: Grant) -> Result<(), Error> {
     let (version, text, _) = load(&core.store, &core.config).await?;
     if version == 0 {
-        core.store
-            .put_policy(grant, 0, &text, "config", now_unix_ms())
-            .await?;
+        core.store.put_policy(grant, 0, &text, "config", now_unix_ms()).await?;
     }
     Ok(())
 }
@@ -83,11 +79,8 @@ fn flat(policy: &Policy) -> BTreeMap<String, String> {
         match value {
             Value::Object(fields) => {
                 for (name, field) in fields {
-                    let key = if prefix.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{prefix}.{name}")
-                    };
+                    let key =
+                        if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                     walk(&key, field, out);
                 }
             }
@@ -133,20 +126,12 @@ impl Core {
             toml: text.to_owned(),
         };
         let Some(grant) = grant else { return Ok(state) };
-        state.version = self
-            .store
-            .put_policy(grant, base, text, owner, now_unix_ms())
-            .await?;
+        state.version = self.store.put_policy(grant, base, text, owner, now_unix_ms()).await?;
         let mut live = self.live();
         live.policy_version = state.version;
         live.policy_toml = text.to_owned();
         live.policy = Arc::new(policy);
-        tracing::info!(
-            version = state.version,
-            owner,
-            changes = state.changes.len(),
-            "new policy"
-        );
+        tracing::info!(version = state.version, owner, changes = state.changes.len(), "new policy");
         Ok(state)
     }
 }
@@ -160,17 +145,9 @@ mod tests {
         let new =
             parse("[balance]\ndwell_s = 60\n[split]\nrequests_per_s_max = 100.0").expect("valid");
         let changes = changes(&Policy::default(), &new);
-        let shown: Vec<String> = changes
-            .iter()
-            .map(|c| format!("{} {} {}", c.key, c.old, c.new))
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                "balance.dwell_s 300 60",
-                "split.requests_per_s_max 2500.0 100.0"
-            ]
-        );
+        let shown: Vec<String> =
+            changes.iter().map(|c| format!("{} {} {}", c.key, c.old, c.new)).collect();
+        assert_eq!(shown, ["balance.dwell_s 300 60", "split.requests_per_s_max 2500.0 100.0"]);
     }
 
     #[test]

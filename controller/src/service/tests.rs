@@ -60,12 +60,7 @@ async fn start(config: ControllerConfig) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
     let (handle, address) = (service.handle(), service.address());
     let task = tokio::spawn(service.run(async move { drop(stopped.await) }));
-    Running {
-        handle,
-        address,
-        stop,
-        task,
-    }
+    Running { handle, address, stop, task }
 }
 
 impl Running {
@@ -85,16 +80,11 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(AT_MOST, found)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    tokio::time::timeout(AT_MOST, found).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 async fn leads(handle: &ControllerHandle) {
-    until("the lease", async || {
-        handle.status().await.expect("sql").leads.then_some(())
-    })
-    .await;
+    until("the lease", async || handle.status().await.expect("sql").leads.then_some(())).await;
 }
 
 async fn newest(handle: &ControllerHandle, state: DirectiveState) -> DirectiveRecord {
@@ -113,67 +103,34 @@ async fn it_observes_proposes_acts_and_verifies() {
     let handle = running.handle.clone();
     leads(&handle).await;
     let waiting = newest(&handle, DirectiveState::Checked).await;
-    assert!(
-        nodes[0].effects().is_empty(),
-        "nothing moves before somebody decides"
-    );
+    assert!(nodes[0].effects().is_empty(), "nothing moves before somebody decides");
     let directive = &waiting.directive;
+    assert_eq!(directive.kind, DirectiveKind::MoveReplica, "{}", directive.reason);
     assert_eq!(
-        directive.kind,
-        DirectiveKind::MoveReplica,
-        "{}",
-        directive.reason
-    );
-    assert_eq!(
-        (
-            directive.predicted.metric.as_str(),
-            directive.predicted.before
-        ),
+        (directive.predicted.metric.as_str(), directive.predicted.before),
         ("read_rtt_ms_mean", 80.0)
     );
     // The same wish is not stored again while it waits.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(handle.directives(10, None).await.expect("sql").len(), 1);
-    handle
-        .decide(directive.id, true, "ann", "looks right")
-        .await
-        .expect("it waits");
+    handle.decide(directive.id, true, "ann", "looks right").await.expect("it waits");
     let done = newest(&handle, DirectiveState::Verified).await;
-    assert_eq!(
-        done.directive.predicted.realised,
-        Some(0.0),
-        "readers are next to the leader now"
-    );
-    assert_eq!(
-        nodes[0].state.lock().expect("no panic").entry.leader,
-        Some(NodeId(4))
-    );
+    assert_eq!(done.directive.predicted.realised, Some(0.0), "readers are next to the leader now");
+    assert_eq!(nodes[0].state.lock().expect("no panic").entry.leader, Some(NodeId(4)));
     let plan = handle.plan(done.directive.plan_id).await.expect("kept");
     assert_eq!(plan.directives[0].state, DirectiveState::Verified);
     assert!(plan.plan.inputs.iter().any(|i| i.source == "report of n1"));
     let status = handle.status().await.expect("sql");
-    assert_eq!(
-        (status.nodes, status.shards, status.cluster_id.as_str()),
-        (4, 1, "test")
-    );
+    assert_eq!((status.nodes, status.shards, status.cluster_id.as_str()), (4, 1, "test"));
     assert!(!status.champions.is_empty(), "{status:?}");
     running.stop().await;
 }
 
 /// Freezes the cluster, sets mode and policy, and begins to drain node 2.
 async fn configure(handle: &ControllerHandle) {
-    handle
-        .pause("cluster", "release week", "ann", 600)
-        .await
-        .expect("leads");
-    handle
-        .set_mode(Mode::Act, "ann", "go")
-        .await
-        .expect("leads");
-    let dry = handle
-        .set_policy("[balance]\ndwell_s = 9", true, "ann")
-        .await
-        .expect("valid");
+    handle.pause("cluster", "release week", "ann", 600).await.expect("leads");
+    handle.set_mode(Mode::Act, "ann", "go").await.expect("leads");
+    let dry = handle.set_policy("[balance]\ndwell_s = 9", true, "ann").await.expect("valid");
     let wanted = |c: &isobar_api::policy::PolicyChange| {
         c.key == "balance.dwell_s" && c.old == "300" && c.new == "9"
     };
@@ -185,15 +142,9 @@ async fn configure(handle: &ControllerHandle) {
     assert_eq!(set.version, 2);
     let refused = handle.set_policy("nonsense = 1", false, "ann").await;
     assert_eq!(refused.expect_err("unknown key").code, ErrorCode::BadPolicy);
-    until("nodes", async || {
-        (handle.view().nodes.len() == 4).then_some(())
-    })
-    .await;
+    until("nodes", async || (handle.view().nodes.len() == 4).then_some(())).await;
     let drain = handle.start_drain(NodeId(2), "ann").await.expect("known");
-    assert_eq!(
-        (drain.state.as_str(), drain.replicas_at_start),
-        ("draining", 1)
-    );
+    assert_eq!((drain.state.as_str(), drain.replicas_at_start), ("draining", 1));
     assert!(handle.start_drain(NodeId(77), "ann").await.is_err());
 }
 
@@ -241,10 +192,7 @@ async fn settings_survive_a_restart_and_a_frozen_cluster_stays_still() {
     assert_eq!((drained.replicas_left, drained.eta_s), (0, Some(0.0)));
     let entry = nodes[0].state.lock().expect("no panic").entry.clone();
     let voters = entry.voters().count();
-    assert!(
-        entry.replica_on(NodeId(2)).is_none() && voters == 3,
-        "{entry:?}"
-    );
+    assert!(entry.replica_on(NodeId(2)).is_none() && voters == 3, "{entry:?}");
     second.stop().await;
 }
 
@@ -256,22 +204,10 @@ async fn one_leads_and_the_other_stands_by_until_it_is_gone() {
     let first = start(config.clone()).await;
     leads(&first.handle).await;
     let second = start(config).await;
-    let refused = second
-        .handle
-        .set_mode(Mode::Act, "bob", "mine")
-        .await
-        .expect_err("it stands by");
+    let refused = second.handle.set_mode(Mode::Act, "bob", "mine").await.expect_err("it stands by");
     assert_eq!(refused.code, ErrorCode::Fenced);
-    assert!(
-        refused.message.contains(&first.address.to_string()),
-        "{}",
-        refused.message
-    );
-    first
-        .handle
-        .set_mode(Mode::Propose, "ann", "ours")
-        .await
-        .expect("leads");
+    assert!(refused.message.contains(&first.address.to_string()), "{}", refused.message);
+    first.handle.set_mode(Mode::Propose, "ann", "ours").await.expect("leads");
     until("the standby follows", async || {
         let status = second.handle.status().await.expect("sql");
         (status.mode == Mode::Propose && !status.leads && status.nodes == 4).then_some(())
@@ -299,19 +235,13 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
         (running.handle.status().await.expect("sql").report_gaps == 1).then_some(())
     })
     .await;
-    let mut client = ControllerClient::connect(format!("http://{}", running.address))
-        .await
-        .expect("it serves");
-    let answer = client
-        .get_status(proto::GetControllerStatusRequest {})
-        .await
-        .expect("an answer");
+    let mut client =
+        ControllerClient::connect(format!("http://{}", running.address)).await.expect("it serves");
+    let answer = client.get_status(proto::GetControllerStatusRequest {}).await.expect("an answer");
     let status: isobar_api::plan::ControllerStatus =
         serde_json::from_slice(&answer.into_inner().json).expect("its own type");
     assert!(status.leads);
-    let missing = client
-        .get_directive(proto::GetDirectiveRequest { directive_id: 9 })
-        .await;
+    let missing = client.get_directive(proto::GetDirectiveRequest { directive_id: 9 }).await;
     let error = ApiError::from_status(&missing.expect_err("there is none"));
     assert_eq!(error.code, ErrorCode::NoSuchRecord);
     let bad = client
@@ -321,16 +251,9 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
             reason: String::new(),
         })
         .await;
-    assert_eq!(
-        ApiError::from_status(&bad.expect_err("no mode")).code,
-        ErrorCode::InvalidArgument
-    );
+    assert_eq!(ApiError::from_status(&bad.expect_err("no mode")).code, ErrorCode::InvalidArgument);
     let shown = client
-        .drain(proto::DrainRequest {
-            node_id: 0,
-            action: "status".into(),
-            owner: String::new(),
-        })
+        .drain(proto::DrainRequest { node_id: 0, action: "status".into(), owner: String::new() })
         .await
         .expect("an answer");
     assert_eq!(&shown.into_inner().json[..], b"[]");
@@ -351,21 +274,13 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
 }
 
 async fn refuses_a_taken_port(address: SocketAddr, directory: &Path, nodes: &[FakeNode]) {
-    let taken = ControllerConfig {
-        listen: address,
-        ..config(directory, nodes, Mode::Observe)
-    };
-    let refused = ControllerService::start(taken)
-        .await
-        .err()
-        .expect("the port is taken");
+    let taken = ControllerConfig { listen: address, ..config(directory, nodes, Mode::Observe) };
+    let refused = ControllerService::start(taken).await.err().expect("the port is taken");
     assert_eq!(refused.code, ErrorCode::BadAddress);
 }
 
 async fn http_get(address: SocketAddr, path: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(address)
-        .await
-        .expect("it listens");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut text = String::new();
@@ -381,9 +296,6 @@ async fn a_new_database_on_an_old_cluster_outbids_the_old_term() {
     let running = start(config(directory.path(), &nodes, Mode::Act)).await;
     let done = newest(&running.handle, DirectiveState::Verified).await;
     assert!(done.directive.controller_term.0 > 41);
-    assert!(
-        done.directive.id > DirectiveId(41_000_000),
-        "no id that a node may remember"
-    );
+    assert!(done.directive.id > DirectiveId(41_000_000), "no id that a node may remember");
     running.stop().await;
 }

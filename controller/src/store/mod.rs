@@ -120,10 +120,7 @@ pub(crate) async fn next_id(tx: &mut Transaction<'static, Any>, name: &str) -> R
 /// The address of a SQLite file; characters that would end the path are escaped.
 pub(crate) fn sqlite_url(path: &std::path::Path) -> String {
     let text = path.display().to_string();
-    let escaped = text
-        .replace('%', "%25")
-        .replace('?', "%3F")
-        .replace('#', "%23");
+    let escaped = text.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     format!("sqlite:{escaped}?mode=rwc")
 }
 
@@ -139,12 +136,7 @@ pub(crate) fn from_sql(number: i64) -> u64 {
 
 fn migrator() -> Migrator {
     let sql = include_str!("../../migrations/0001_controller.sql");
-    let first = Migration::new(
-        1,
-        "controller".into(),
-        MigrationType::Simple,
-        sql.into_sql_str(),
-        false,
-    );
+    let first =
+        Migration::new(1, "controller".into(), MigrationType::Simple, sql.into_sql_str(), false);
     Migrator::with_migrations(vec![first])
 }

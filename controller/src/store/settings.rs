@@ -26,12 +26,10 @@ pub(crate) struct DrainRow {
 impl Store {
     /// A setting, if it was ever set.
     pub(crate) async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
-        Ok(
-            sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
-                .bind(name)
-                .fetch_optional(self.pool())
-                .await?,
-        )
+        Ok(sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.pool())
+            .await?)
     }
 
     /// Sets a setting.
@@ -48,10 +46,7 @@ impl Store {
 
     /// The mode, if it was ever set.
     pub(crate) async fn mode(&self) -> Result<Option<Mode>, Error> {
-        Ok(self
-            .setting("mode")
-            .await?
-            .and_then(|text| text.parse().ok()))
+        Ok(self.setting("mode").await?.and_then(|text| text.parse().ok()))
     }
 
     /// Changes the mode and records who did it.
@@ -65,14 +60,7 @@ impl Store {
     ) -> Result<(), Error> {
         let mut tx = self.begin(grant).await?;
         put_setting(&mut tx, "mode", &mode.to_string()).await?;
-        log_operation(
-            &mut tx,
-            now_unix_ms,
-            owner,
-            "mode",
-            &format!("{mode}: {reason}"),
-        )
-        .await?;
+        log_operation(&mut tx, now_unix_ms, owner, "mode", &format!("{mode}: {reason}")).await?;
         Ok(tx.commit().await?)
     }
 
@@ -81,8 +69,7 @@ impl Store {
         let row = sqlx::query("SELECT version, body FROM policies ORDER BY version DESC LIMIT 1")
             .fetch_optional(self.pool())
             .await?;
-        row.map(|r| Ok((from_sql(r.try_get("version")?), r.try_get("body")?)))
-            .transpose()
+        row.map(|r| Ok((from_sql(r.try_get("version")?), r.try_get("body")?))).transpose()
     }
 
     /// Stores a policy as the version after `base`; refused if somebody else was faster.
@@ -112,14 +99,8 @@ impl Store {
         .bind(text)
         .execute(&mut *tx)
         .await?;
-        log_operation(
-            &mut tx,
-            now_unix_ms,
-            owner,
-            "policy",
-            &format!("version {}", base + 1),
-        )
-        .await?;
+        log_operation(&mut tx, now_unix_ms, owner, "policy", &format!("version {}", base + 1))
+            .await?;
         tx.commit().await?;
         Ok(base + 1)
     }
@@ -180,14 +161,7 @@ impl Store {
         }
         .execute(&mut *tx)
         .await?;
-        log_operation(
-            &mut tx,
-            now_unix_ms,
-            owner,
-            "resume",
-            scope.unwrap_or("everything"),
-        )
-        .await?;
+        log_operation(&mut tx, now_unix_ms, owner, "resume", scope.unwrap_or("everything")).await?;
         Ok(tx.commit().await?)
     }
 

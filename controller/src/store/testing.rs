@@ -14,9 +14,7 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     /// Opens it, as one more controller would.
     pub(crate) async fn open(&self) -> Store {
-        Store::connect(&self.url)
-            .await
-            .expect("the test's database opens")
+        Store::connect(&self.url).await.expect("the test's database opens")
     }
 }
 
@@ -24,16 +22,10 @@ impl TestDatabase {
 pub(crate) async fn databases() -> Vec<TestDatabase> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let url = sqlite_url(&directory.path().join("controller.db"));
-    let mut all = vec![TestDatabase {
-        url,
-        _directory: directory,
-    }];
+    let mut all = vec![TestDatabase { url, _directory: directory }];
     if let Ok(server) = std::env::var("ISOBAR_TEST_POSTGRES_URL") {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        all.push(TestDatabase {
-            url: postgres_schema(&server).await,
-            _directory: directory,
-        });
+        all.push(TestDatabase { url: postgres_schema(&server).await, _directory: directory });
     }
     all
 }
@@ -42,14 +34,9 @@ pub(crate) async fn databases() -> Vec<TestDatabase> {
 async fn postgres_schema(server: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     sqlx::any::install_default_drivers();
-    let schema = format!(
-        "t{}_{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
-    let mut connection = sqlx::AnyConnection::connect(server)
-        .await
-        .expect("the test server answers");
+    let schema = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut connection =
+        sqlx::AnyConnection::connect(server).await.expect("the test server answers");
     let clean = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
     let create = format!("CREATE SCHEMA {schema}");
     for sql in [clean, create] {

@@ -29,12 +29,7 @@ pub struct FetchOptions {
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        Self {
-            attempts: 3,
-            pause_ms: 500,
-            silence_ms: 30_000,
-            max_size_bytes: 1 << 30,
-        }
+        Self { attempts: 3, pause_ms: 500, silence_ms: 30_000, max_size_bytes: 1 << 30 }
     }
 }
 
@@ -60,11 +55,7 @@ pub fn fetch(
         let (name, instructions) = (entry.name.clone(), instructions.clone());
         return Err(Error::Manual { name, instructions });
     }
-    entry
-        .files
-        .iter()
-        .map(|file| fetch_file(file, dir, options, progress))
-        .collect()
+    entry.files.iter().map(|file| fetch_file(file, dir, options, progress)).collect()
 }
 
 /// Gets one file.
@@ -77,19 +68,12 @@ pub fn fetch_file(
     check_file(file).map_err(Error::Argument)?;
     if file.size_bytes > options.max_size_bytes {
         let limit = options.max_size_bytes;
-        return Err(failed(
-            file,
-            format!("{} bytes exceed the limit of {limit}", file.size_bytes),
-        ));
+        return Err(failed(file, format!("{} bytes exceed the limit of {limit}", file.size_bytes)));
     }
     let target = dir.join(&file.path);
     if is_whole(file, &target)? {
         let (path, size_bytes) = (file.path.as_str(), file.size_bytes);
-        progress(Progress {
-            path,
-            done_bytes: size_bytes,
-            size_bytes,
-        });
+        progress(Progress { path, done_bytes: size_bytes, size_bytes });
         return Ok(target);
     }
     let part_path = part_path(&target)?;
@@ -109,11 +93,7 @@ pub fn fetch_file(
 }
 
 fn failed(file: &RemoteFile, what: impl Into<String>) -> Error {
-    Error::FetchFailed {
-        url: file.url.clone(),
-        what: what.into(),
-        source: None,
-    }
+    Error::FetchFailed { url: file.url.clone(), what: what.into(), source: None }
 }
 
 fn is_whole(file: &RemoteFile, target: &Path) -> Result<bool> {
@@ -146,10 +126,9 @@ fn open_part(file: &RemoteFile, path: &Path) -> Result<File> {
     let part = options.open(path).map_err(|e| Error::io(path, e))?;
     match part.try_lock() {
         Ok(()) => Ok(part),
-        Err(TryLockError::WouldBlock) => Err(failed(
-            file,
-            format!("another process is fetching {}", path.display()),
-        )),
+        Err(TryLockError::WouldBlock) => {
+            Err(failed(file, format!("another process is fetching {}", path.display())))
+        }
         // A file system without locks: then nobody else is kept out, and the hash still decides.
         Err(TryLockError::Error(_)) => Ok(part),
     }
@@ -163,8 +142,7 @@ fn remove_if_empty(part: &File, path: &Path) {
 }
 
 fn put_in_place(file: &RemoteFile, part: &mut File, from: &Path, target: &Path) -> Result<()> {
-    part.seek(SeekFrom::Start(0))
-        .map_err(|e| Error::io(from, e))?;
+    part.seek(SeekFrom::Start(0)).map_err(|e| Error::io(from, e))?;
     let found = sha256(part).map_err(|e| Error::io(from, e))?;
     if found != file.sha256 {
         fs::remove_file(from).map_err(|e| Error::io(from, e))?;
@@ -178,9 +156,5 @@ fn put_in_place(file: &RemoteFile, part: &mut File, from: &Path, target: &Path) 
 fn sha256(input: &mut impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(input, &mut hasher)?;
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

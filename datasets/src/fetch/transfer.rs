@@ -20,17 +20,11 @@ pub(super) struct Broken {
 
 impl Broken {
     fn for_good(error: Error) -> Self {
-        Self {
-            error,
-            is_temporary: false,
-        }
+        Self { error, is_temporary: false }
     }
 
     fn for_now(error: Error) -> Self {
-        Self {
-            error,
-            is_temporary: true,
-        }
+        Self { error, is_temporary: true }
     }
 }
 
@@ -49,10 +43,7 @@ impl<'a> Transfer<'a> {
             // The answers to a range request are told apart here.
             .http_status_as_error(false)
             .build();
-        Self {
-            file,
-            agent: config.new_agent(),
-        }
+        Self { file, agent: config.new_agent() }
     }
 
     /// Brings the part file to its full size, or says why not. What has arrived stays in it.
@@ -83,33 +74,20 @@ impl<'a> Transfer<'a> {
 
     fn ask(&self, have: u64) -> Result<http::Response<Body>, Broken> {
         // A compressed answer would make ranges and sizes mean something else.
-        let mut request = self
-            .agent
-            .get(&self.file.url)
-            .header("Accept-Encoding", "identity");
+        let mut request = self.agent.get(&self.file.url).header("Accept-Encoding", "identity");
         if have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
         request.call().map_err(|error| {
-            let is_temporary = !matches!(
-                error,
-                ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects
-            );
-            Broken {
-                error: self.client_error(error),
-                is_temporary,
-            }
+            let is_temporary =
+                !matches!(error, ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects);
+            Broken { error: self.client_error(error), is_temporary }
         })
     }
 
     /// At which byte the body starts.
     fn start_of(&self, answer: &http::Response<Body>, have: u64) -> Result<u64, Broken> {
-        let header = |name: &str| {
-            answer
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         match answer.status().as_u16() {
             // The server does not know ranges, or nothing was asked of it: from the start.
             200 => {
@@ -135,10 +113,7 @@ impl<'a> Transfer<'a> {
             status => {
                 let error = failed(self.file, format!("the server answers {status}"));
                 let is_temporary = status == 429 || status >= 500;
-                Err(Broken {
-                    error,
-                    is_temporary,
-                })
+                Err(Broken { error, is_temporary })
             }
         }
     }
@@ -167,12 +142,7 @@ impl<'a> Transfer<'a> {
         let mut done_bytes = start;
         // One byte more than wanted is enough to see that there is too much.
         let most = size_bytes - start + 1;
-        let mut body = answer
-            .into_body()
-            .into_with_config()
-            .limit(most + 1)
-            .reader()
-            .take(most);
+        let mut body = answer.into_body().into_with_config().limit(most + 1).reader().take(most);
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let count = match body.read(&mut chunk) {
@@ -188,11 +158,7 @@ impl<'a> Transfer<'a> {
                 return Err(Broken::for_good(failed(self.file, what)));
             }
             part.write_all(&chunk[..count]).map_err(disk)?;
-            progress(Progress {
-                path: &self.file.path,
-                done_bytes,
-                size_bytes,
-            });
+            progress(Progress { path: &self.file.path, done_bytes, size_bytes });
         }
         if done_bytes < size_bytes {
             let what = format!("the connection ended at {done_bytes} of {size_bytes} bytes");
@@ -203,11 +169,7 @@ impl<'a> Transfer<'a> {
 
     fn client_error(&self, error: ureq::Error) -> Error {
         let (url, what) = (self.file.url.clone(), error.to_string());
-        Error::FetchFailed {
-            url,
-            what,
-            source: Some(Box::new(error)),
-        }
+        Error::FetchFailed { url, what, source: Some(Box::new(error)) }
     }
 }
 

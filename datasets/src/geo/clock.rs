@@ -22,10 +22,7 @@ mod tests {
 
     #[test]
     fn a_day_takes_its_length() {
-        let day = CompressedDay {
-            start_h: 6.0,
-            day_length_ms: 60_000,
-        };
+        let day = CompressedDay { start_h: 6.0, day_length_ms: 60_000 };
         assert!((day.hour_at(0) - 6.0).abs() < 1e-12);
         assert!((day.hour_at(30_000) - 18.0).abs() < 1e-12);
         assert!((day.hour_at(60_000) - 30.0).abs() < 1e-12);

@@ -29,13 +29,7 @@ impl ReaderConfig {
     /// The defaults, for so many keys.
     pub fn for_keys(keys: u64) -> Self {
         let (roaming_fraction, home_share, population_exponent) = (0.5, 0.8, 0.5);
-        Self {
-            keys,
-            neighbourhoods: 24,
-            roaming_fraction,
-            home_share,
-            population_exponent,
-        }
+        Self { keys, neighbourhoods: 24, roaming_fraction, home_share, population_exponent }
     }
 
     fn check(&self) -> Result<()> {
@@ -95,16 +89,10 @@ impl ReaderModel {
             .map(|region| crowd(audience, region, config.population_exponent))
             .collect();
         if crowds.is_empty() {
-            return Err(Error::Argument(
-                "reader model: the audience has no people".into(),
-            ));
+            return Err(Error::Argument("reader model: the audience has no people".into()));
         }
         let homes = draw_homes(&config, &crowds, &mut StdRng::seed_from_u64(seed));
-        Ok(Self {
-            config,
-            crowds,
-            homes,
-        })
+        Ok(Self { config, crowds, homes })
     }
 
     /// The neighbourhood of a key, by its rank among the trace's keys.
@@ -129,9 +117,7 @@ impl ReaderModel {
         let weights: Vec<f64> = self.weights(neighbourhood, sim_time_h).collect();
         let total: f64 = weights.iter().sum();
         let shares = self.crowds.iter().zip(weights);
-        shares
-            .map(|(crowd, weight)| (crowd.region.clone(), weight / total))
-            .collect()
+        shares.map(|(crowd, weight)| (crowd.region.clone(), weight / total)).collect()
     }
 
     /// Draws the region of one access.
@@ -158,15 +144,8 @@ impl ReaderModel {
 
 fn crowd(audience: &Audience, region: &Region, exponent: f64) -> Crowd {
     let people = audience.people(region);
-    let clocks = audience
-        .offsets(region)
-        .map(|(offset, count)| (offset, count / people))
-        .collect();
-    Crowd {
-        region: region.clone(),
-        weight: people.powf(exponent),
-        clocks,
-    }
+    let clocks = audience.offsets(region).map(|(offset, count)| (offset, count / people)).collect();
+    Crowd { region: region.clone(), weight: people.powf(exponent), clocks }
 }
 
 fn draw_homes(config: &ReaderConfig, crowds: &[Crowd], rng: &mut StdRng) -> Vec<Option<usize>> {
@@ -221,9 +200,7 @@ mod tests {
     #[test]
     fn neighbourhoods_are_contiguous_and_even() {
         let model = model(1);
-        let all: Vec<u64> = (0..10_000)
-            .map(|rank| model.neighbourhood_of(rank))
-            .collect();
+        let all: Vec<u64> = (0..10_000).map(|rank| model.neighbourhood_of(rank)).collect();
         assert!(all.is_sorted());
         for n in 0..24 {
             let size = all.iter().filter(|&&m| m == n).count();
@@ -237,13 +214,7 @@ mod tests {
         let model = model(1);
         let homes: Vec<_> = (0..24).filter_map(|n| model.home_of(n)).collect();
         assert_eq!(homes.len(), 12);
-        assert!(
-            homes
-                .iter()
-                .collect::<std::collections::BTreeSet<_>>()
-                .len()
-                > 1
-        );
+        assert!(homes.iter().collect::<std::collections::BTreeSet<_>>().len() > 1);
         assert_ne!(model.homes, super::ReaderModel::homes_of_seed(2));
         assert_eq!(model.homes, super::ReaderModel::homes_of_seed(1));
     }
@@ -259,10 +230,7 @@ mod tests {
         let model = model(1);
         let hours = || (0..24).map(f64::from);
         for n in 0..24 {
-            let mean = hours()
-                .map(|h| two_largest(&model.shares(n, h)))
-                .sum::<f64>()
-                / 24.0;
+            let mean = hours().map(|h| two_largest(&model.shares(n, h))).sum::<f64>() / 24.0;
             assert!(mean > 0.75, "neighbourhood {n}: {mean}");
             for h in hours() {
                 let sum: f64 = model.shares(n, h).values().sum();
@@ -282,15 +250,11 @@ mod tests {
     #[test]
     fn roaming_neighbourhoods_follow_the_sun() {
         let model = model(1);
-        let roaming = (0..24)
-            .find(|&n| model.home_of(n).is_none())
-            .expect("half of them");
+        let roaming = (0..24).find(|&n| model.home_of(n).is_none()).expect("half of them");
         let leader = |h: f64| {
             let shares = model.shares(roaming, h);
-            let (region, share) = shares
-                .iter()
-                .max_by(|a, b| a.1.total_cmp(b.1))
-                .expect("three regions");
+            let (region, share) =
+                shares.iter().max_by(|a, b| a.1.total_cmp(b.1)).expect("three regions");
             assert!(*share > 0.4, "{h}: {share}");
             region.to_string()
         };
@@ -308,9 +272,7 @@ mod tests {
         let shares = model.shares(model.neighbourhood_of(rank), 15.0);
         let mut counts = BTreeMap::<Region, f64>::new();
         for _ in 0..20_000 {
-            *counts
-                .entry(model.region_at(rank, 15.0, &mut rng))
-                .or_default() += 1.0 / 20_000.0;
+            *counts.entry(model.region_at(rank, 15.0, &mut rng)).or_default() += 1.0 / 20_000.0;
         }
         for (region, share) in shares {
             let found = counts.get(&region).copied().unwrap_or(0.0);
@@ -322,28 +284,13 @@ mod tests {
     fn nonsense_is_refused() {
         let good = ReaderConfig::for_keys(10);
         let bad = [
-            ReaderConfig {
-                keys: 0,
-                ..good.clone()
-            },
-            ReaderConfig {
-                neighbourhoods: 0,
-                ..good.clone()
-            },
-            ReaderConfig {
-                home_share: 1.0,
-                ..good.clone()
-            },
-            ReaderConfig {
-                roaming_fraction: f64::NAN,
-                ..good.clone()
-            },
+            ReaderConfig { keys: 0, ..good.clone() },
+            ReaderConfig { neighbourhoods: 0, ..good.clone() },
+            ReaderConfig { home_share: 1.0, ..good.clone() },
+            ReaderConfig { roaming_fraction: f64::NAN, ..good.clone() },
         ];
         for config in bad {
-            assert!(
-                ReaderModel::new(config.clone(), &three(), 1).is_err(),
-                "{config:?}"
-            );
+            assert!(ReaderModel::new(config.clone(), &three(), 1).is_err(), "{config:?}");
         }
         assert!(ReaderModel::new(good.clone(), &Audience::default(), 1).is_err());
         let mut one = Audience::default();

@@ -73,13 +73,7 @@ impl Parser {
 
     fn of(format: TraceFormat) -> Self {
         let columns = Columns::default();
-        Self {
-            format,
-            size_bytes: None,
-            columns,
-            start_ms: None,
-            clock_ms: 0,
-        }
+        Self { format, size_bytes: None, columns, start_ms: None, clock_ms: 0 }
     }
 
     fn own(words: &[&str]) -> Parsed<Self> {
@@ -88,9 +82,7 @@ impl Parser {
         }
         let mut parser = Self::of(TraceFormat::Isobar);
         for word in &words[2..] {
-            let size = word
-                .strip_prefix("size=")
-                .ok_or(format!("unknown setting `{word}`"))?;
+            let size = word.strip_prefix("size=").ok_or(format!("unknown setting `{word}`"))?;
             parser.size_bytes = Some(number(size, "size")?);
         }
         Ok(parser)
@@ -117,13 +109,7 @@ impl Parser {
                 // Two's complement for negative keys; the loader shifts them.
                 let key = number::<i64>(line.trim(), "key").map(|key| key as u64);
                 let key = key.or_else(|e| line.trim().parse::<u64>().map_err(|_| e))?;
-                Ok(Run {
-                    at_ms: None,
-                    op: Op::Read,
-                    key,
-                    count: 1,
-                    size_bytes: None,
-                })
+                Ok(Run { at_ms: None, op: Op::Read, key, count: 1, size_bytes: None })
             }
             TraceFormat::Arc => arc(line),
             TraceFormat::Isobar => self.own_line(line),
@@ -144,24 +130,14 @@ impl Parser {
         self.clock_ms = self.clock_ms.saturating_add(number(wait, "wait")?);
         let key = number(key, "key")?;
         let (at_ms, size_bytes) = (Some(self.clock_ms), self.size_bytes);
-        Ok(Run {
-            at_ms,
-            op,
-            key,
-            count: 1,
-            size_bytes,
-        })
+        Ok(Run { at_ms, op, key, count: 1, size_bytes })
     }
 
     fn block_line(&mut self, line: &str) -> Parsed<Run> {
         let fields = csv::split(line)?;
         let c = self.columns;
         if fields.len() != c.count {
-            return Err(format!(
-                "{} fields where the header has {}",
-                fields.len(),
-                c.count
-            ));
+            return Err(format!("{} fields where the header has {}", fields.len(), c.count));
         }
         let op = match fields[c.op].trim() {
             "08" | "28" | "88" | "a8" => Op::Read,
@@ -174,13 +150,7 @@ impl Parser {
         let key = number(fields[c.key].trim(), "lbn")?;
         // Requests that were logged late must not make time run backwards past the start.
         let at_ms = Some(at_ms.saturating_sub(start_ms));
-        Ok(Run {
-            at_ms,
-            op,
-            key,
-            count: 1,
-            size_bytes,
-        })
+        Ok(Run { at_ms, op, key, count: 1, size_bytes })
     }
 }
 
@@ -192,27 +162,16 @@ fn arc(line: &str) -> Parsed<Run> {
     let [start, count, _, _] = words[..] else {
         return Err("expected four numbers: start, count, 0, sequence".into());
     };
-    let (key, count) = (
-        number::<u64>(start, "start")?,
-        number::<u64>(count, "count")?,
-    );
+    let (key, count) = (number::<u64>(start, "start")?, number::<u64>(count, "count")?);
     if count == 0 || count > MAX_RUN || key.checked_add(count).is_none() {
         return Err(format!("a run of {count} pages from {key} is out of range"));
     }
-    Ok(Run {
-        at_ms: None,
-        op: Op::Read,
-        key,
-        count,
-        size_bytes: None,
-    })
+    Ok(Run { at_ms: None, op: Op::Read, key, count, size_bytes: None })
 }
 
 fn milliseconds(text: &str) -> Parsed<u64> {
     if let Ok(seconds) = text.parse::<u64>() {
-        return seconds
-            .checked_mul(1000)
-            .ok_or(format!("time {text} is out of range"));
+        return seconds.checked_mul(1000).ok_or(format!("time {text} is out of range"));
     }
     let seconds: f64 = number(text, "time")?;
     if !(0.0..1e15).contains(&seconds) {
@@ -222,6 +181,5 @@ fn milliseconds(text: &str) -> Parsed<u64> {
 }
 
 fn number<T: FromStr>(text: &str, what: &str) -> Parsed<T> {
-    text.parse()
-        .map_err(|_| format!("{what} `{text}` is not a number in range"))
+    text.parse().map_err(|_| format!("{what} `{text}` is not a number in range"))
 }

@@ -30,17 +30,9 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let access = |key| Access {
-            at_ms: None,
-            op: Op::Read,
-            key,
-            size_bytes: None,
-        };
+        let access = |key| Access { at_ms: None, op: Op::Read, key, size_bytes: None };
         let accesses = [1, 2, 1, 3, 1, 2].map(access).to_vec();
-        let trace = Trace {
-            name: "t".into(),
-            accesses,
-        };
+        let trace = Trace { name: "t".into(), accesses };
         // With two places, 3 drives out 2 and not 1.
         assert!((lru_hit_ratio(&trace, 2) - 2.0 / 6.0).abs() < 1e-12);
         assert_eq!(lru_hit_ratio(&trace, 0), 0.0);

@@ -106,10 +106,7 @@ mod tests {
         assert_eq!(keys, 23_235);
         for (share, percent) in [(0.02, 26.14), (0.10, 46.55)] {
             let ratio = lru_hit_ratio(&trace, (keys as f64 * share) as usize);
-            assert!(
-                (ratio * 100.0 - percent).abs() < 0.006,
-                "{ratio} at {share}"
-            );
+            assert!((ratio * 100.0 - percent).abs() < 0.006, "{ratio} at {share}");
         }
         assert!(trace.accesses.iter().all(|a| a.size_bytes == Some(8192)));
         let last_ms = trace.accesses.last().and_then(|a| a.at_ms).expect("timed");
@@ -118,20 +115,8 @@ mod tests {
 
     #[test]
     fn ranks_are_dense_and_ordered() {
-        let access = |key| Access {
-            at_ms: None,
-            op: Op::Read,
-            key,
-            size_bytes: None,
-        };
+        let access = |key| Access { at_ms: None, op: Op::Read, key, size_bytes: None };
         let accesses = [900, 5, 900, 70].map(access).to_vec();
-        assert_eq!(
-            Trace {
-                name: "t".into(),
-                accesses
-            }
-            .ranks(),
-            [2, 0, 2, 1]
-        );
+        assert_eq!(Trace { name: "t".into(), accesses }.ranks(), [2, 0, 2, 1]);
     }
 }

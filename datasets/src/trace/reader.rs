@@ -38,12 +38,7 @@ impl TraceReader {
             true => None,
             false => Some(parser.parse(&first).map_err(|what| lines.bad(what))?),
         };
-        Ok(Self {
-            lines,
-            parser,
-            run,
-            ended: false,
-        })
+        Ok(Self { lines, parser, run, ended: false })
     }
 
     /// The format that was recognised.
@@ -61,24 +56,13 @@ impl TraceReader {
     fn next_access(&mut self) -> Result<Option<Access>> {
         loop {
             if let Some(run) = &mut self.run {
-                let Run {
-                    at_ms,
-                    op,
-                    key,
-                    size_bytes,
-                    ..
-                } = *run;
+                let Run { at_ms, op, key, size_bytes, .. } = *run;
                 run.count -= 1;
                 run.key = run.key.wrapping_add(1);
                 if run.count == 0 {
                     self.run = None;
                 }
-                return Ok(Some(Access {
-                    at_ms,
-                    op,
-                    key,
-                    size_bytes,
-                }));
+                return Ok(Some(Access { at_ms, op, key, size_bytes }));
             }
             let parsed = match self.lines.next_line()? {
                 None => return Ok(None),
@@ -111,19 +95,11 @@ mod tests {
 
     fn read(text: &str) -> Result<Trace> {
         let bytes = text.as_bytes().to_vec().leak();
-        collect(
-            TraceReader::new(Lines::of_bytes("dir/some.keys.txt", bytes)?)?,
-            1000,
-        )
+        collect(TraceReader::new(Lines::of_bytes("dir/some.keys.txt", bytes)?)?, 1000)
     }
 
     fn keys(text: &str) -> Vec<u64> {
-        read(text)
-            .expect("legal")
-            .accesses
-            .iter()
-            .map(|a| a.key)
-            .collect()
+        read(text).expect("legal").accesses.iter().map(|a| a.key).collect()
     }
 
     #[test]
@@ -146,18 +122,8 @@ mod tests {
         let trace = read("op,version,time,lbn,size\n28,1,500,9,4096\n2a,1,501.5,10,512\n");
         let trace = trace.expect("legal");
         let expected = [
-            Access {
-                at_ms: Some(0),
-                op: Op::Read,
-                key: 9,
-                size_bytes: Some(4096),
-            },
-            Access {
-                at_ms: Some(1500),
-                op: Op::Write,
-                key: 10,
-                size_bytes: Some(512),
-            },
+            Access { at_ms: Some(0), op: Op::Read, key: 9, size_bytes: Some(4096) },
+            Access { at_ms: Some(1500), op: Op::Write, key: 10, size_bytes: Some(512) },
         ];
         assert_eq!(trace.accesses, expected);
     }
@@ -182,10 +148,7 @@ mod tests {
             ("a,b,c\n", 1),
         ] {
             let found = read(text);
-            assert!(
-                matches!(&found, Err(Error::Line { line: l, .. }) if *l == line),
-                "{found:?}"
-            );
+            assert!(matches!(&found, Err(Error::Line { line: l, .. }) if *l == line), "{found:?}");
         }
         assert!(matches!(read(""), Err(Error::File { .. })));
     }

@@ -61,13 +61,7 @@ impl Operations {
         };
         let zipf = Zipf::new(items, THETA);
         let rng = StdRng::seed_from_u64(seed);
-        Self {
-            workload: workload.clone(),
-            rng,
-            zipf,
-            records,
-            expected_records,
-        }
+        Self { workload: workload.clone(), rng, zipf, records, expected_records }
     }
 
     /// Records there are now: those loaded at first and those inserted since.
@@ -144,13 +138,7 @@ mod tests {
 
     fn workload(distribution: Distribution, read: f64, insert: f64, scan: f64) -> Workload {
         let read_modify_write = 0.0;
-        let mix = Mix {
-            read,
-            update: 1.0 - read - insert - scan,
-            insert,
-            scan,
-            read_modify_write,
-        };
+        let mix = Mix { read, update: 1.0 - read - insert - scan, insert, scan, read_modify_write };
         Workload {
             name: "t".into(),
             class: "CoreWorkload".into(),

@@ -149,11 +149,7 @@ impl Properties {
 
     fn bad(&self, key: &str, what: String) -> Error {
         let line = self.values.get(key).map_or(0, |(_, line)| *line);
-        Error::Line {
-            file: self.file.clone(),
-            line,
-            what,
-        }
+        Error::Line { file: self.file.clone(), line, what }
     }
 
     fn number<T>(&self, key: &str, default: T, low: T, high: T) -> Result<T>
@@ -187,10 +183,7 @@ mod tests {
     use super::*;
 
     fn workload(text: &'static str) -> Result<Workload> {
-        read(
-            "w".into(),
-            Lines::of_bytes("w.properties", text.as_bytes())?,
-        )
+        read("w".into(), Lines::of_bytes("w.properties", text.as_bytes())?)
     }
 
     #[test]
@@ -201,10 +194,7 @@ mod tests {
         assert_eq!(found.record_count, 50);
         assert_eq!(found.class, "CoreWorkload");
         assert_eq!(found.distribution, Distribution::Latest);
-        assert_eq!(
-            (found.mix.read, found.mix.insert, found.mix.scan),
-            (0.25, 0.25, 0.5)
-        );
+        assert_eq!((found.mix.read, found.mix.insert, found.mix.scan), (0.25, 0.25, 0.5));
         assert_eq!(found.record_size_bytes(), 1000);
         let empty = workload("\n").expect("all defaults");
         assert_eq!(empty.distribution, Distribution::Uniform);
@@ -214,24 +204,12 @@ mod tests {
     #[test]
     fn errors_name_line_and_range() {
         for (text, wanted) in [
-            (
-                "\nrecordcount=many\n",
-                "line 2: recordcount is `many`: write 1 to",
-            ),
-            (
-                "readproportion=1.5\n",
-                "line 1: readproportion is `1.5`: write 0 to 1",
-            ),
+            ("\nrecordcount=many\n", "line 2: recordcount is `many`: write 1 to"),
+            ("readproportion=1.5\n", "line 1: readproportion is `1.5`: write 0 to 1"),
             ("readproportion=NaN\n", "line 1"),
-            (
-                "requestdistribution=hotspot\n",
-                "uniform, zipfian or latest",
-            ),
+            ("requestdistribution=hotspot\n", "uniform, zipfian or latest"),
             ("recordcount\n", "line 1: expected `key=value`"),
-            (
-                "readproportion=0\nupdateproportion=0\n",
-                "all proportions are 0",
-            ),
+            ("readproportion=0\nupdateproportion=0\n", "all proportions are 0"),
         ] {
             let error = workload(text).expect_err(text).to_string();
             assert!(error.contains(wanted), "{error}");

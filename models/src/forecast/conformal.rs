@@ -5,9 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// Share of the values that the intervals are to hold.
 pub const LEVEL: f64 = 0.90;
-/// With fewer errors than this the outermost ones are stretched: they say too little about the tails.
+/// With fewer errors than this none of them is the quantile asked for; their size stands for it instead.
 const ERRORS_ENOUGH: usize = 20;
-const STRETCH: f64 = 1.5;
+/// Student's t with 95 % below, for 1 to 19 degrees of freedom: how many times their root mean square so few errors
+/// must be allowed.
+const STUDENT_95: [f64; ERRORS_ENOUGH - 1] = [
+    6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771,
+    1.761, 1.753, 1.746, 1.740, 1.734, 1.729,
+];
 
 /// Errors are compared in units of the root of the forecast, as counts scatter; the floor keeps quiet times from
 /// dividing by zero.
@@ -20,9 +25,7 @@ impl ErrorScale {
     /// For series of this mean size.
     pub fn of(history: &[f64]) -> Self {
         let size = super::mean(&history.iter().map(|v| v.abs()).collect::<Vec<_>>());
-        Self {
-            floor: (0.25 * size).max(1e-12),
-        }
+        Self { floor: (0.25 * size).max(1e-12) }
     }
 
     fn at(&self, point: f64) -> f64 {
@@ -53,10 +56,7 @@ pub struct Errors {
 impl Errors {
     /// No errors yet.
     pub fn new(scale: ErrorScale, horizon: usize) -> Self {
-        Self {
-            scale,
-            by_step: vec![Vec::new(); horizon],
-        }
+        Self { scale, by_step: vec![Vec::new(); horizon] }
     }
 
     /// Adds the error of one forecast at one step (0: the first ahead).
@@ -84,28 +84,21 @@ impl Errors {
                 continue;
             }
             pooled.sort_by(f64::total_cmp);
-            steps.push((
-                -tail(pooled.iter().rev().map(|e| -e)),
-                tail(pooled.iter().copied()),
-            ));
+            steps.push((-tail(pooled.iter().rev().map(|e| -e)), tail(pooled.iter().copied())));
         }
-        Widths {
-            scale: self.scale,
-            steps,
-        }
+        Widths { scale: self.scale, steps }
     }
 }
 
 /// Upper quantile at half the miss rate, with the finite-sample correction of conformal prediction.
-fn tail(ascending: impl ExactSizeIterator<Item = f64>) -> f64 {
+fn tail(ascending: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
     let n = ascending.len();
-    let rank = ((n + 1) as f64 * (1.0 - (1.0 - LEVEL) / 2.0)).ceil() as usize;
-    let error = ascending.into_iter().nth(rank.min(n) - 1).unwrap_or(0.0);
-    if n < ERRORS_ENOUGH {
-        error.abs() * STRETCH
-    } else {
-        error
+    if let Some(student) = n.checked_sub(1).and_then(|freedom| STUDENT_95.get(freedom)) {
+        let squares: f64 = ascending.map(|error| error * error).sum();
+        return student * (squares / n as f64).sqrt();
     }
+    let rank = ((n + 1) as f64 * (1.0 - (1.0 - LEVEL) / 2.0)).ceil() as usize;
+    ascending.into_iter().nth(rank.min(n) - 1).unwrap_or(0.0)
 }
 
 impl Widths {
@@ -162,7 +155,7 @@ mod tests {
         [9.0, 11.0].iter().for_each(|&v| errors.add(0, 10.0, v));
         let all = errors.widths().around(&[10.0; 6], true);
         assert!(
-            (all[0].upper - 11.5).abs() < 1e-9 && (all[0].lower - 8.5).abs() < 1e-9,
+            (all[0].upper - 12.92).abs() < 1e-9 && (all[0].lower - 7.08).abs() < 1e-9,
             "{all:?}"
         );
         assert!(all.windows(2).all(|w| w[1].upper > w[0].upper), "{all:?}");
@@ -173,14 +166,8 @@ mod tests {
         let mut errors = Errors::new(ErrorScale::of(&[5.0]), 1);
         (0..100).for_each(|_| errors.add(0, 5.0, 9.0));
         let biased = errors.widths().around(&[5.0], true)[0];
-        assert!(
-            biased.lower <= biased.mean && biased.mean <= biased.upper,
-            "{biased:?}"
-        );
+        assert!(biased.lower <= biased.mean && biased.mean <= biased.upper, "{biased:?}");
         let negative = errors.widths().around(&[-50.0], true)[0];
-        assert!(
-            negative.lower == 0.0 && negative.mean == 0.0,
-            "{negative:?}"
-        );
+        assert!(negative.lower == 0.0 && negative.mean == 0.0, "{negative:?}");
     }
 }

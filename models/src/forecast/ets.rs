@@ -41,10 +41,7 @@ impl Forecaster for Ets {
 
     fn fit(&self, history: &[f64], context: FitContext) -> Result<Fitted, FitError> {
         if history.len() < VALUES_MIN {
-            return Err(FitError::TooShort {
-                needed: VALUES_MIN,
-                given: history.len(),
-            });
+            return Err(FitError::TooShort { needed: VALUES_MIN, given: history.len() });
         }
         let period = context.period.filter(|&p| p > 1 && history.len() >= 2 * p);
         let (adjusted, _) = adjust(history, period);
@@ -75,11 +72,7 @@ impl EtsFit {
                 reach += power;
                 level
                     + reach * trend
-                    + if season.is_empty() {
-                        0.0
-                    } else {
-                        season[h % season.len()]
-                    }
+                    + if season.is_empty() { 0.0 } else { season[h % season.len()] }
             })
             .collect()
     }
@@ -103,10 +96,7 @@ impl EtsFit {
         values.iter().fold((level, trend), |(level, trend), value| {
             let expected = level + self.phi * trend;
             let error = value - expected;
-            (
-                expected + self.alpha * error,
-                self.phi * trend + self.beta * error,
-            )
+            (expected + self.alpha * error, self.phi * trend + self.beta * error)
         })
     }
 }
@@ -122,16 +112,9 @@ fn adjust(history: &[f64], period: Option<usize>) -> (Vec<f64>, Vec<f64>) {
     for one in recent.chunks_exact(period) {
         // Around its own mean, so that a rising level does not lean into the season.
         let level = mean(one);
-        season
-            .iter_mut()
-            .zip(one)
-            .for_each(|(slot, v)| *slot += (v - level) / seasons as f64);
+        season.iter_mut().zip(one).for_each(|(slot, v)| *slot += (v - level) / seasons as f64);
     }
-    let adjusted = recent
-        .iter()
-        .zip(season.iter().cycle())
-        .map(|(v, slot)| v - slot)
-        .collect();
+    let adjusted = recent.iter().zip(season.iter().cycle()).map(|(v, slot)| v - slot).collect();
     (adjusted, season)
 }
 
@@ -139,10 +122,7 @@ fn fit_weights(values: &[f64]) -> Result<EtsFit, FitError> {
     let not_found = |why: &dyn std::fmt::Display| FitError::NotFound(why.to_string());
     let auto = AutoETS::new(1, "AZN").map_err(|e| not_found(&e))?;
     let model = auto.fit(values).map_err(|e| not_found(&e))?;
-    let fitted = model
-        .predict_in_sample(None)
-        .map_err(|e| not_found(&e))?
-        .point;
+    let fitted = model.predict_in_sample(None).map_err(|e| not_found(&e))?.point;
     let has_trend = !matches!(model.model().model_type().trend, TrendComponent::None);
     let fit = weights_behind(values, &fitted, has_trend, model.model().damped())
         .ok_or_else(|| not_found(&"the weights cannot be read back"))?;
@@ -156,9 +136,7 @@ fn fit_weights(values: &[f64]) -> Result<EtsFit, FitError> {
         reach += power;
         let ours = level + reach * trend;
         if !ours.is_finite() || (ours - theirs).abs() > 1e-3 * (1.0 + theirs.abs()) {
-            return Err(not_found(&format!(
-                "our recursion gives {ours}, augurs {theirs}"
-            )));
+            return Err(not_found(&format!("our recursion gives {ours}, augurs {theirs}")));
         }
     }
     Ok(fit)
@@ -167,11 +145,7 @@ fn fit_weights(values: &[f64]) -> Result<EtsFit, FitError> {
 /// Level and trend after the first value, from the first two one-step forecasts.
 fn start_of(fit: &EtsFit, values: &[f64], fitted: &[f64]) -> (f64, f64) {
     let level = fitted[0] + fit.alpha * (values[0] - fitted[0]);
-    let trend = if fit.has_trend && fit.phi > 0.0 {
-        (fitted[1] - level) / fit.phi
-    } else {
-        0.0
-    };
+    let trend = if fit.has_trend && fit.phi > 0.0 { (fitted[1] - level) / fit.phi } else { 0.0 };
     (level, trend)
 }
 
@@ -192,10 +166,8 @@ fn weights_behind(values: &[f64], fitted: &[f64], has_trend: bool, damped: bool)
         })
     };
     if !has_trend {
-        let (xy, xx) = change
-            .iter()
-            .zip(&error)
-            .fold((0.0, 0.0), |(xy, xx), (c, e)| (xy + c * e, xx + e * e));
+        let (xy, xx) =
+            change.iter().zip(&error).fold((0.0, 0.0), |(xy, xx), (c, e)| (xy + c * e, xx + e * e));
         return fit(xy / xx, 0.0, 1.0);
     }
     let rows = (1..change.len()).map(|t| (change[t], change[t - 1], error[t], error[t - 1]));
@@ -238,9 +210,7 @@ fn least_squares(system: &[([f64; 3], f64)]) -> Option<[f64; 3]> {
             if k != i {
                 let factor = m[k][i] / m[i][i];
                 let from = m[i];
-                m[k].iter_mut()
-                    .zip(from)
-                    .for_each(|(x, f)| *x -= factor * f);
+                m[k].iter_mut().zip(from).for_each(|(x, f)| *x -= factor * f);
             }
         }
     }
@@ -268,13 +238,7 @@ mod tests {
             (0.4, 0.1, 1.0, true, false),
             (0.5, 0.2, 0.9, true, true),
         ] {
-            let fit = EtsFit {
-                period: None,
-                alpha,
-                has_trend,
-                beta,
-                phi,
-            };
+            let fit = EtsFit { period: None, alpha, has_trend, beta, phi };
             let values: Vec<f64> = noise(1).take(80).map(|n| 10.0 + n).collect();
             let (mut level, mut trend) = (10.0, 0.2);
             let mut fitted = Vec::new();
@@ -283,11 +247,9 @@ mod tests {
                 (level, trend) = fit.run(&[value], level, if has_trend { trend } else { 0.0 });
             }
             let got = weights_behind(&values, &fitted, has_trend, damped).unwrap();
-            for (name, got, exact) in [
-                ("alpha", got.alpha, alpha),
-                ("beta", got.beta, beta),
-                ("phi", got.phi, phi),
-            ] {
+            for (name, got, exact) in
+                [("alpha", got.alpha, alpha), ("beta", got.beta, beta), ("phi", got.phi, phi)]
+            {
                 assert!((got - exact).abs() < 1e-6, "{name}: {got} for {exact}");
             }
         }
@@ -295,40 +257,25 @@ mod tests {
 
     #[test]
     fn fits_are_found_for_most_series_and_follow_a_trend() {
-        let context = FitContext {
-            horizon: 10,
-            period: None,
-        };
+        let context = FitContext { horizon: 10, period: None };
         let mut found = 0;
         for seed in 0..40 {
-            let history: Vec<f64> = noise(seed)
-                .take(150)
-                .enumerate()
-                .map(|(i, n)| 50.0 + i as f64 + 4.0 * n)
-                .collect();
+            let history: Vec<f64> =
+                noise(seed).take(150).enumerate().map(|(i, n)| 50.0 + i as f64 + 4.0 * n).collect();
             let Ok(fitted) = Ets.fit(&history, context) else {
                 continue;
             };
             found += 1;
             let ahead = fitted.points(&history, 10)[9];
-            assert!(
-                ahead > 195.0 && ahead < 220.0,
-                "seed {seed}: {ahead} from {fitted:?}"
-            );
+            assert!(ahead > 195.0 && ahead < 220.0, "seed {seed}: {ahead} from {fitted:?}");
         }
         assert!(found >= 36, "only {found} of 40 fits");
     }
 
     #[test]
     fn constant_and_short_series_are_left_out() {
-        let context = FitContext {
-            horizon: 1,
-            period: None,
-        };
+        let context = FitContext { horizon: 1, period: None };
         assert_eq!(Ets.fit(&[3.0; 50], context), Err(FitError::Constant));
-        assert!(matches!(
-            Ets.fit(&[3.0; 5], context),
-            Err(FitError::TooShort { .. })
-        ));
+        assert!(matches!(Ets.fit(&[3.0; 5], context), Err(FitError::TooShort { .. })));
     }
 }

@@ -36,28 +36,16 @@ impl Forecaster for HoltWinters {
     }
 
     fn fit(&self, history: &[f64], context: FitContext) -> Result<Fitted, FitError> {
-        let period = context
-            .period
-            .filter(|&p| p > 1)
-            .ok_or(FitError::NoSeason)?;
+        let period = context.period.filter(|&p| p > 1).ok_or(FitError::NoSeason)?;
         if history.len() < 3 * period {
-            return Err(FitError::TooShort {
-                needed: 3 * period,
-                given: history.len(),
-            });
+            return Err(FitError::TooShort { needed: 3 * period, given: history.len() });
         }
         let history = recent(history, period);
         let mut best = (f64::INFINITY, None);
         for alpha in ALPHAS {
             for gamma in GAMMAS {
                 for (beta, phi) in TRENDS {
-                    let fit = HoltWintersFit {
-                        period,
-                        alpha,
-                        beta,
-                        gamma,
-                        phi,
-                    };
+                    let fit = HoltWintersFit { period, alpha, beta, gamma, phi };
                     let error = State::run(&fit, history).error;
                     if error < best.0 * (1.0 - 1e-9) {
                         best = (error, Some(fit));
@@ -65,9 +53,7 @@ impl Forecaster for HoltWinters {
                 }
             }
         }
-        best.1
-            .map(Fitted::HoltWinters)
-            .ok_or_else(|| FitError::NotFound("no finite error".into()))
+        best.1.map(Fitted::HoltWinters).ok_or_else(|| FitError::NotFound("no finite error".into()))
     }
 }
 
@@ -109,12 +95,7 @@ impl State {
         let first = &history[..fit.period];
         let level = mean(first);
         let season = first.iter().map(|value| value - level).collect();
-        let mut state = Self {
-            level,
-            trend: 0.0,
-            season,
-            error: 0.0,
-        };
+        let mut state = Self { level, trend: 0.0, season, error: 0.0 };
         let mut slot = 0;
         for &value in &history[fit.period..] {
             let (base, damped) = (state.level, fit.phi * state.trend);
@@ -138,10 +119,7 @@ mod tests {
     fn a_season_on_a_rising_level_is_followed() {
         let value = |i: usize| 20.0 + i as f64 * 0.1 + [0.0, 6.0, 3.0, -5.0, -4.0][i % 5];
         let history: Vec<f64> = (0..400).map(value).collect();
-        let context = FitContext {
-            horizon: 5,
-            period: Some(5),
-        };
+        let context = FitContext { horizon: 5, period: Some(5) };
         let fitted = HoltWinters.fit(&history, context).unwrap();
         for (h, point) in fitted.points(&history, 5).into_iter().enumerate() {
             let exact = value(400 + h);
@@ -151,13 +129,7 @@ mod tests {
 
     #[test]
     fn needs_three_seasons() {
-        let context = FitContext {
-            horizon: 5,
-            period: Some(10),
-        };
-        assert!(matches!(
-            HoltWinters.fit(&[1.0; 29], context),
-            Err(FitError::TooShort { .. })
-        ));
+        let context = FitContext { horizon: 5, period: Some(10) };
+        assert!(matches!(HoltWinters.fit(&[1.0; 29], context), Err(FitError::TooShort { .. })));
     }
 }

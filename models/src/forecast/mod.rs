@@ -11,7 +11,8 @@ mod profile;
 
 pub use ets::Ets;
 pub use holt_winters::HoltWinters;
-pub use naive::{Naive, SeasonalNaive};
+pub(crate) use naive::RECENT_VALUES;
+pub use naive::{Naive, RecentMean, SeasonalNaive};
 pub use profile::SeasonalProfile;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,7 @@ pub trait Forecaster: Send + Sync {
 pub fn candidates() -> Vec<Box<dyn Forecaster>> {
     vec![
         Box::new(Naive),
+        Box::new(RecentMean),
         Box::new(SeasonalNaive),
         Box::new(Ets),
         Box::new(SeasonalProfile),
@@ -84,6 +86,8 @@ pub fn candidates() -> Vec<Box<dyn Forecaster>> {
 pub enum Fitted {
     /// Repeats the last value.
     Naive,
+    /// Repeats the mean of the last few values.
+    RecentMean,
     /// Repeats the last season.
     SeasonalNaive {
         /// Period, steps.
@@ -105,6 +109,7 @@ impl Fitted {
         }
         let mut points = match self {
             Self::Naive => naive::last(history, horizon),
+            Self::RecentMean => naive::recent_mean(history, horizon),
             Self::SeasonalNaive { period } => naive::last_season(history, *period, horizon),
             Self::Ets(fit) => fit.points(history, horizon),
             Self::SeasonalProfile(fit) => fit.points(history, horizon),
@@ -134,9 +139,5 @@ pub(crate) fn range(history: &[f64]) -> (f64, f64) {
 }
 
 pub(crate) fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() {
-        0.0
-    } else {
-        values.iter().sum::<f64>() / values.len() as f64
-    }
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }

@@ -39,30 +39,16 @@ impl Forecaster for SeasonalProfile {
     }
 
     fn fit(&self, history: &[f64], context: FitContext) -> Result<Fitted, FitError> {
-        let period = context
-            .period
-            .filter(|&p| p > 1)
-            .ok_or(FitError::NoSeason)?;
+        let period = context.period.filter(|&p| p > 1).ok_or(FitError::NoSeason)?;
         if history.len() < 2 * period {
-            return Err(FitError::TooShort {
-                needed: 2 * period,
-                given: history.len(),
-            });
+            return Err(FitError::TooShort { needed: 2 * period, given: history.len() });
         }
         let horizon = context.horizon.max(1);
         let steps = [1, horizon.div_ceil(2), horizon];
-        let mut smooths: Vec<usize> = SMOOTH_PARTS
-            .iter()
-            .map(|&part| period.checked_div(part).unwrap_or(0))
-            .collect();
+        let mut smooths: Vec<usize> =
+            SMOOTH_PARTS.iter().map(|&part| period.checked_div(part).unwrap_or(0)).collect();
         smooths.dedup();
-        let start = ProfileFit {
-            period,
-            smooth: 0,
-            gain: 1.0,
-            alpha: 1.0,
-            keep: 1.0,
-        };
+        let start = ProfileFit { period, smooth: 0, gain: 1.0, alpha: 1.0, keep: 1.0 };
         let mut best = (f64::INFINITY, start);
         for (smooth, gain) in smooths.iter().flat_map(|&s| GAINS.map(|gain| (s, gain))) {
             let off = Walk::over(history, period, smooth, gain).off;
@@ -72,16 +58,7 @@ impl Forecaster for SeasonalProfile {
                 for keep in KEEPS {
                     let error: f64 = steps.iter().map(|&h| error_at(off, &levels, keep, h)).sum();
                     if error < best.0 * (1.0 - 1e-9) {
-                        best = (
-                            error,
-                            ProfileFit {
-                                period,
-                                smooth,
-                                gain,
-                                alpha,
-                                keep,
-                            },
-                        );
+                        best = (error, ProfileFit { period, smooth, gain, alpha, keep });
                     }
                 }
             }
@@ -92,13 +69,7 @@ impl Forecaster for SeasonalProfile {
 
 impl ProfileFit {
     pub(super) fn points(&self, history: &[f64], horizon: usize) -> Vec<f64> {
-        let Self {
-            period,
-            smooth,
-            gain,
-            alpha,
-            keep,
-        } = *self;
+        let Self { period, smooth, gain, alpha, keep } = *self;
         if period == 0 || history.len() < period {
             return super::naive::last(history, horizon);
         }
@@ -106,12 +77,7 @@ impl ProfileFit {
         let level = levels(&walk.off, alpha).last().copied().unwrap_or(0.0);
         let fade = (1..=horizon).map(|h| keep.powi(i32::try_from(h).unwrap_or(i32::MAX)));
         // The course ends at the last value, so one step ahead is its first slot again.
-        walk.course
-            .iter()
-            .cycle()
-            .zip(fade)
-            .map(|(slot, fade)| slot + level * fade)
-            .collect()
+        walk.course.iter().cycle().zip(fade).map(|(slot, fade)| slot + level * fade).collect()
     }
 }
 
@@ -139,10 +105,7 @@ impl Walk {
                 .zip(season)
                 .for_each(|(slot, value)| *slot += weight * (value - *slot));
         }
-        Self {
-            course: smoothed(&slots, smooth),
-            off,
-        }
+        Self { course: smoothed(&slots, smooth), off }
     }
 }
 
@@ -176,10 +139,7 @@ fn error_at(off: &[f64], levels: &[f64], keep: f64, steps: usize) -> f64 {
     let kept = keep.powi(i32::try_from(steps).unwrap_or(i32::MAX));
     let pairs = off.iter().skip(steps).zip(levels);
     let n = off.len().saturating_sub(steps).max(1);
-    pairs
-        .map(|(value, level)| (value - kept * level).abs())
-        .sum::<f64>()
-        / n as f64
+    pairs.map(|(value, level)| (value - kept * level).abs()).sum::<f64>() / n as f64
 }
 
 #[cfg(test)]
@@ -190,15 +150,10 @@ mod tests {
     fn a_clean_season_is_repeated_exactly() {
         let season = [1.0, 5.0, 9.0, 4.0];
         let history: Vec<f64> = season.iter().copied().cycle().take(40).collect();
-        let context = FitContext {
-            horizon: 4,
-            period: Some(4),
-        };
+        let context = FitContext { horizon: 4, period: Some(4) };
         let fitted = SeasonalProfile.fit(&history, context).unwrap();
-        for (point, exact) in fitted
-            .points(&history[..38], 6)
-            .iter()
-            .zip([9.0, 4.0, 1.0, 5.0, 9.0, 4.0])
+        for (point, exact) in
+            fitted.points(&history[..38], 6).iter().zip([9.0, 4.0, 1.0, 5.0, 9.0, 4.0])
         {
             assert!((point - exact).abs() < 1e-9, "{point} for {exact}");
         }
@@ -208,13 +163,7 @@ mod tests {
     fn a_surge_lifts_the_next_steps_and_fades() {
         let mut history: Vec<f64> = (0..200).map(|i| f64::from(10 + i % 10)).collect();
         history.extend((0..5).map(|i| f64::from(30 + i)));
-        let fit = ProfileFit {
-            period: 10,
-            smooth: 0,
-            gain: 0.3,
-            alpha: 0.6,
-            keep: 0.8,
-        };
+        let fit = ProfileFit { period: 10, smooth: 0, gain: 0.3, alpha: 0.6, keep: 0.8 };
         let points = Fitted::SeasonalProfile(fit).points(&history, 30);
         assert!(points[0] > 25.0, "{points:?}");
         assert!(points[20] < 20.0, "{points:?}");

@@ -17,13 +17,17 @@ impl Catalog {
     pub async fn create_table(&self, spec: &TableSpec) -> Result<TableInfo, ApiError> {
         spec.validate()?;
         if spec.name == super::META_TABLE_NAME {
-            return Err(ApiError::new(ErrorCode::TableExists, "`system` is the system's own table"));
+            return Err(ApiError::new(
+                ErrorCode::TableExists,
+                "`system` is the system's own table",
+            ));
         }
         let key = format!("table/{}", spec.name).into_bytes();
         loop {
             if let Some((_, value, _)) = self.meta().get(&key).await? {
-                let record: TableRecord = serde_json::from_slice(&value)
-                    .map_err(|why| ApiError::new(ErrorCode::Internal, format!("table record: {why}")))?;
+                let record: TableRecord = serde_json::from_slice(&value).map_err(|why| {
+                    ApiError::new(ErrorCode::Internal, format!("table record: {why}"))
+                })?;
                 if record.info.spec != *spec {
                     let message = format!("table {} exists with another specification", spec.name);
                     return Err(ApiError::new(ErrorCode::TableExists, message));
@@ -44,11 +48,16 @@ impl Catalog {
             members.into_iter().filter(|m| m.alive && spec.rule.allows(&m.region)).collect();
         let count = usize::from(spec.rule.replicas);
         if eligible.len() < count {
-            let regions: Vec<&str> = spec.rule.regions.iter().map(isobar_api::Region::as_str).collect();
+            let regions: Vec<&str> =
+                spec.rule.regions.iter().map(isobar_api::Region::as_str).collect();
             let message = format!(
                 "table {} needs {count} nodes{}, there are {} live ones",
                 spec.name,
-                if regions.is_empty() { String::new() } else { format!(" in {}", regions.join(", ")) },
+                if regions.is_empty() {
+                    String::new()
+                } else {
+                    format!(" in {}", regions.join(", "))
+                },
                 eligible.len(),
             );
             return Err(ApiError::new(ErrorCode::Unplaceable, message));
@@ -134,33 +143,37 @@ impl Catalog {
     ) -> Result<(), ApiError> {
         let transport = self.registry.transport();
         let request = EnsureReplicaRequest {
-            descriptor_json: serde_json::to_vec(descriptor).expect("plain data always encodes").into(),
+            descriptor_json: serde_json::to_vec(descriptor)
+                .expect("plain data always encodes")
+                .into(),
             replica_id: replica.replica_id.0,
             from_node: transport.members().own().node_id.0,
             cluster_id: self.registry.cluster_id().to_owned(),
-            first_replicas_json: serde_json::to_vec(first).expect("plain data always encodes").into(),
+            first_replicas_json: serde_json::to_vec(first)
+                .expect("plain data always encodes")
+                .into(),
         };
         let node = replica.node_id;
         let mut peer = transport.peer(node)?;
         let made =
             transport.delayed(node, Duration::from_secs(5), peer.ensure_replica(request)).await;
         made.map(|_| ()).map_err(|error| {
-            ApiError::new(error.code, format!("{} on {node}: {}", descriptor.shard_id, error.message))
+            ApiError::new(
+                error.code,
+                format!("{} on {node}: {}", descriptor.shard_id, error.message),
+            )
         })
     }
 
     async fn await_leaders(&self, record: &TableRecord) -> Result<(), ApiError> {
         let began = Instant::now();
         loop {
-            let leaderless: Vec<ShardId> = record
-                .placements
-                .iter()
-                .filter(|p| !self.has_leader(p))
-                .map(|p| p.shard)
-                .collect();
+            let leaderless: Vec<ShardId> =
+                record.placements.iter().filter(|p| !self.has_leader(p)).map(|p| p.shard).collect();
             let Some(one) = leaderless.first() else { return Ok(()) };
             if began.elapsed() > READY_WITHIN {
-                let message = format!("{} shards have no leader yet, {one} for one", leaderless.len());
+                let message =
+                    format!("{} shards have no leader yet, {one} for one", leaderless.len());
                 return Err(ApiError::new(ErrorCode::Unavailable, message));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -97,8 +97,9 @@ impl Founding {
             } else {
                 return Ok(false);
             }
-            self.gossip.set_cluster_id(registry.cluster_id());
         }
+        // Also where a peer has let this node in meanwhile: who names no cluster is taken for a friend by all.
+        self.gossip.set_cluster_id(registry.cluster_id());
         if !founder {
             return Ok(true);
         }
@@ -112,17 +113,19 @@ impl Founding {
         batch.put(Space::Meta, keys::node::founded(), b"1");
         engine.write(batch)?;
         engine.sync()?;
-        tracing::info!(cluster = registry.cluster_id(), founders = founders.len(), "cluster founded");
+        tracing::info!(
+            cluster = registry.cluster_id(),
+            founders = founders.len(),
+            "cluster founded"
+        );
         Ok(true)
     }
 
     /// The founders, once all of them are alive.
     fn founders_alive(&self) -> Option<Vec<MemberInfo>> {
         let members = self.catalog.registry.transport().members().all();
-        let founders: Vec<MemberInfo> = members
-            .into_iter()
-            .filter(|m| m.alive && self.founders.contains(&m.node_id))
-            .collect();
+        let founders: Vec<MemberInfo> =
+            members.into_iter().filter(|m| m.alive && self.founders.contains(&m.node_id)).collect();
         (founders.len() == self.founders.len()).then_some(founders)
     }
 
@@ -132,9 +135,8 @@ impl Founding {
             3 | 4 => 3,
             _ => 5,
         };
-        let replicas = place(META_SHARD, founders, voters).ok_or_else(|| {
-            ApiError::new(ErrorCode::Unplaceable, "no founder is alive")
-        })?;
+        let replicas = place(META_SHARD, founders, voters)
+            .ok_or_else(|| ApiError::new(ErrorCode::Unplaceable, "no founder is alive"))?;
         let descriptor = ShardDescriptor {
             shard_id: META_SHARD,
             table_id: META_TABLE,

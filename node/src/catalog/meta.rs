@@ -1,17 +1,12 @@
 //! The node's own client of the meta shard: finds its leader, retries, counts sequences.
 
 use super::{META_SHARD, META_TABLE};
-use crate::{
-    gossip::ShardHints,
-    kv::KvService,
-    members::Members,
-    transport::Transport,
-};
+use crate::{gossip::ShardHints, kv::KvService, members::Members, transport::Transport};
 use isobar_api::{
     ApiError, Epoch, ErrorCode, NodeId, Version, limits,
     proto::{
-        KvItem, KvRequest, Mutation, ReadLevel, ReadOptions, ScanOp, WriteOp,
-        kv_client::KvClient, kv_item::Op, kv_result,
+        KvItem, KvRequest, Mutation, ReadLevel, ReadOptions, ScanOp, WriteOp, kv_client::KvClient,
+        kv_item::Op, kv_result,
     },
 };
 use std::{
@@ -104,7 +99,12 @@ impl MetaClient {
     }
 
     /// Takes `count` numbers from a counter; the first of them. They are never given out again.
-    pub async fn allocate(&self, counter: &str, first_ever: u64, count: u64) -> Result<u64, ApiError> {
+    pub async fn allocate(
+        &self,
+        counter: &str,
+        first_ever: u64,
+        count: u64,
+    ) -> Result<u64, ApiError> {
         let key = format!("counter/{counter}").into_bytes();
         for _ in 0..64 {
             let (next, version) = match self.get(&key).await? {
@@ -169,7 +169,12 @@ impl MetaClient {
         targets
     }
 
-    async fn try_on(&self, node: NodeId, shape: u64, op: Op) -> Result<kv_result::Result, ApiError> {
+    async fn try_on(
+        &self,
+        node: NodeId,
+        shape: u64,
+        op: Op,
+    ) -> Result<kv_result::Result, ApiError> {
         let item = KvItem {
             shard_id: META_SHARD.0,
             epoch: Some(Epoch { shape, membership: 0 }.into()),

@@ -16,7 +16,10 @@ pub use meta::MetaClient;
 pub use placement::{Placement, place};
 
 use crate::registry::Registry;
-use isobar_api::{ApiError, ErrorCode, ShardId, TableId, table::{TableInfo, TableState}};
+use isobar_api::{
+    ApiError, ErrorCode, ShardId, TableId,
+    table::{TableInfo, TableState},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,

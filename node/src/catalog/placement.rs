@@ -1,8 +1,6 @@
 //! Where a new shard's replicas go before anything is known of its load: by hash, spread over regions and zones.
 
-use isobar_api::{
-    KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardId, report::MemberInfo,
-};
+use isobar_api::{KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardId, report::MemberInfo};
 use serde::{Deserialize, Serialize};
 
 /// A new shard and its first replicas; the first of them stands for election.
@@ -77,7 +75,10 @@ mod tests {
             assert_eq!(regions.len(), 3, "one replica per region");
             *leaders.entry(replicas[0].node_id).or_insert(0) += 1;
         }
-        assert!(leaders.len() == 5 && leaders.values().all(|n| (20..=60).contains(n)), "{leaders:?}");
+        assert!(
+            leaders.len() == 5 && leaders.values().all(|n| (20..=60).contains(n)),
+            "{leaders:?}"
+        );
     }
 
     #[test]

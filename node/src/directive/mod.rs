@@ -193,7 +193,8 @@ impl Directives {
         };
         // A split remembers its result itself; after a transfer this node cannot, and need not: asking again
         // finds the leader where it should be.
-        let noted_elsewhere = matches!(order.step, Step::Split { .. } | Step::TransferLeader { .. });
+        let noted_elsewhere =
+            matches!(order.step, Step::Split { .. } | Step::TransferLeader { .. });
         if !noted_elsewhere
             && let Err(error) = replica.propose(Command::NoteStep(StepNote::new(&result))).await
         {

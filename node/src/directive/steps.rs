@@ -64,7 +64,9 @@ impl Directives {
             step_index: order.step_index,
         });
         match replica.propose(command).await.map_err(not_now)? {
-            (_, CommandResult::Split { .. }) => Ok(Done { new_shard: Some(child), ..Done::default() }),
+            (_, CommandResult::Split { .. }) => {
+                Ok(Done { new_shard: Some(child), ..Done::default() })
+            }
             (_, CommandResult::Refused(why)) => Err(Refusal::NotNow { why }),
             (_, other) => Err(Refusal::NotNow { why: format!("answered by {other}") }),
         }
@@ -153,7 +155,11 @@ impl Directives {
         self.retire_remote(replica, learner).await;
     }
 
-    pub(super) async fn promote(&self, replica: &Arc<Replica>, node: NodeId) -> Result<Done, Refusal> {
+    pub(super) async fn promote(
+        &self,
+        replica: &Arc<Replica>,
+        node: NodeId,
+    ) -> Result<Done, Refusal> {
         let Some(member) = member_on(replica, node) else {
             return Err(Refusal::WrongRole { node, needed: "a learner of the shard".into() });
         };
@@ -243,7 +249,9 @@ impl Directives {
                 Ok(())
             }
             Ok(Err(error)) => Err(not_now(replica.write_error(&error))),
-            Err(_) => Err(Refusal::NotNow { why: "the membership change was not committed in time".into() }),
+            Err(_) => Err(Refusal::NotNow {
+                why: "the membership change was not committed in time".into(),
+            }),
         }
     }
 
@@ -259,7 +267,8 @@ impl Directives {
         };
         let node = member.node_id;
         let Ok(mut peer) = transport.peer(node) else { return };
-        let told = transport.delayed(node, Duration::from_secs(5), peer.retire_replica(request)).await;
+        let told =
+            transport.delayed(node, Duration::from_secs(5), peer.retire_replica(request)).await;
         if let Err(error) = told {
             tracing::info!(%node, %error, "the removed replica will find out by itself");
         }
@@ -279,8 +288,12 @@ impl Directives {
 
 fn not_now(error: ApiError) -> Refusal {
     match error.code {
-        ErrorCode::NotLeader => Refusal::NotLeader { leader: error.shards.first().and_then(|e| e.leader) },
-        ErrorCode::Corruption | ErrorCode::StorageFailed => Refusal::StorageFault { why: error.message },
+        ErrorCode::NotLeader => {
+            Refusal::NotLeader { leader: error.shards.first().and_then(|e| e.leader) }
+        }
+        ErrorCode::Corruption | ErrorCode::StorageFailed => {
+            Refusal::StorageFault { why: error.message }
+        }
         _ => Refusal::NotNow { why: error.message },
     }
 }

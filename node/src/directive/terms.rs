@@ -15,12 +15,13 @@ impl Terms {
     /// Loads the fence.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, EngineError> {
         let stored = engine.get(Space::Meta, &keys::node::controller_term())?;
-        let highest = match stored {
-            None => Term(0),
-            Some(bytes) => Term(u64::from_be_bytes(bytes.try_into().map_err(|_| {
-                EngineError::corruption("the controller term is not eight bytes")
-            })?)),
-        };
+        let highest =
+            match stored {
+                None => Term(0),
+                Some(bytes) => Term(u64::from_be_bytes(bytes.try_into().map_err(|_| {
+                    EngineError::corruption("the controller term is not eight bytes")
+                })?)),
+            };
         Ok(Self { engine, highest: Mutex::new(highest) })
     }
 

@@ -23,18 +23,9 @@ pub fn run_all<Opener: FnMut() -> Arc<dyn Engine>>(fresh: impl Fn() -> Opener) {
         ("synced batches survive a reopen", synced_batches_survive),
         ("batches are atomic for readers", batches_are_atomic),
         ("snapshots do not move", snapshots_do_not_move),
-        (
-            "a snapshot outlives its engine handle",
-            snapshot_outlives_handle,
-        ),
-        (
-            "delete_range ends before its end",
-            delete_range_is_half_open,
-        ),
-        (
-            "delete_range orders with puts of its batch",
-            delete_range_orders,
-        ),
+        ("a snapshot outlives its engine handle", snapshot_outlives_handle),
+        ("delete_range ends before its end", delete_range_is_half_open),
+        ("delete_range orders with puts of its batch", delete_range_orders),
         ("scans at the edges of byte order", scans_at_the_edges),
         ("pages continue without gap or repeat", pages_continue),
         ("large values", large_values),
@@ -64,12 +55,7 @@ fn get(from: &(impl EngineRead + ?Sized), key: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn keys(from: &(impl EngineRead + ?Sized), scan: &Scan) -> Vec<Vec<u8>> {
-    from.scan(Space::Data, scan)
-        .expect("scan")
-        .rows
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect()
+    from.scan(Space::Data, scan).expect("scan").rows.into_iter().map(|(key, _)| key).collect()
 }
 
 fn reads_what_was_written(open: Open<'_>) {
@@ -79,31 +65,16 @@ fn reads_what_was_written(open: Open<'_>) {
     put(&*engine, b"empty", b"");
     assert_eq!(get(&*engine, b"k"), Some(b"v".to_vec()));
     assert_eq!(get(&*engine, b"empty"), Some(Vec::new()));
-    let wanted = [
-        b"empty".to_vec(),
-        b"none".to_vec(),
-        b"k".to_vec(),
-        b"k".to_vec(),
-    ];
+    let wanted = [b"empty".to_vec(), b"none".to_vec(), b"k".to_vec(), b"k".to_vec()];
     let got = engine.multi_get(Space::Data, &wanted).expect("multi_get");
-    assert_eq!(
-        got,
-        [Some(vec![]), None, Some(b"v".to_vec()), Some(b"v".to_vec())]
-    );
-    assert!(
-        engine
-            .multi_get(Space::Data, &[])
-            .expect("multi_get")
-            .is_empty()
-    );
+    assert_eq!(got, [Some(vec![]), None, Some(b"v".to_vec()), Some(b"v".to_vec())]);
+    assert!(engine.multi_get(Space::Data, &[]).expect("multi_get").is_empty());
     write(&*engine, |batch| {
         batch.delete(Space::Data, b"k");
         batch.delete(Space::Data, b"was never there");
     });
     assert_eq!(get(&*engine, b"k"), None);
-    engine
-        .write(WriteBatch::new())
-        .expect("an empty batch is fine");
+    engine.write(WriteBatch::new()).expect("an empty batch is fine");
     assert!(!engine.name().is_empty());
 }
 
@@ -138,11 +109,7 @@ fn synced_batches_survive(open: Open<'_>) {
     for round in 0..20_u8 {
         for space in Space::ALL {
             let expected = (space != Space::Staging || round == 19).then(|| vec![round; 100]);
-            assert_eq!(
-                engine.get(space, &[round]).expect("get"),
-                expected,
-                "{space:?} {round}"
-            );
+            assert_eq!(engine.get(space, &[round]).expect("get"), expected, "{space:?} {round}");
         }
     }
 }
@@ -184,16 +151,9 @@ fn snapshots_do_not_move(open: Open<'_>) {
         batch.delete_range(Space::Data, "b", "c");
     });
     assert_eq!(get(&*view, b"a"), Some(b"old".to_vec()));
-    assert_eq!(
-        view.multi_get(Space::Data, &[b"c".to_vec()])
-            .expect("multi_get"),
-        [None]
-    );
+    assert_eq!(view.multi_get(Space::Data, &[b"c".to_vec()]).expect("multi_get"), [None]);
     assert_eq!(keys(&*view, &Scan::all()), [b"a".to_vec(), b"b".to_vec()]);
-    assert_eq!(
-        keys(&*view, &Scan::all().reversed()),
-        [b"b".to_vec(), b"a".to_vec()]
-    );
+    assert_eq!(keys(&*view, &Scan::all().reversed()), [b"b".to_vec(), b"a".to_vec()]);
     assert_eq!(keys(&*engine, &Scan::all()), [b"a".to_vec(), b"c".to_vec()]);
 }
 
@@ -218,11 +178,7 @@ fn delete_range_is_half_open(open: Open<'_>) {
     write(&*engine, |batch| {
         batch.delete_range(Space::Data, [2], [1]);
     });
-    assert_eq!(
-        keys(&*engine, &Scan::all()).len(),
-        3,
-        "a turned-around range deletes nothing"
-    );
+    assert_eq!(keys(&*engine, &Scan::all()).len(), 3, "a turned-around range deletes nothing");
 }
 
 fn delete_range_orders(open: Open<'_>) {
@@ -257,18 +213,12 @@ fn edge_keys() -> Vec<Vec<u8>> {
 fn scans_at_the_edges(open: Open<'_>) {
     let engine = open();
     let all = edge_keys();
-    assert_eq!(
-        engine.scan(Space::Data, &Scan::all()).expect("scan"),
-        Page::default()
-    );
+    assert_eq!(engine.scan(Space::Data, &Scan::all()).expect("scan"), Page::default());
     for key in &all {
         put(&*engine, key, key);
     }
-    let bounds: Vec<Vec<u8>> = all
-        .iter()
-        .cloned()
-        .chain([vec![], vec![0x40], vec![0xff; 41]])
-        .collect();
+    let bounds: Vec<Vec<u8>> =
+        all.iter().cloned().chain([vec![], vec![0x40], vec![0xff; 41]]).collect();
     for start in &bounds {
         for end in bounds.iter().cloned().map(Some).chain([None]) {
             let scan = Scan::range(start.clone(), end.clone());
@@ -276,21 +226,13 @@ fn scans_at_the_edges(open: Open<'_>) {
             expected.retain(|key| key >= start && end.as_ref().is_none_or(|end| key < end));
             assert_eq!(keys(&*engine, &scan), expected, "{scan:?}");
             expected.reverse();
-            assert_eq!(
-                keys(&*engine, &scan.clone().reversed()),
-                expected,
-                "{scan:?} backwards"
-            );
+            assert_eq!(keys(&*engine, &scan.clone().reversed()), expected, "{scan:?} backwards");
         }
     }
     for prefix in [vec![], vec![0], vec![0xff], vec![0xff, 0xff], vec![5]] {
         let mut expected = all.clone();
         expected.retain(|key| key.starts_with(&prefix));
-        assert_eq!(
-            keys(&*engine, &Scan::prefix(&prefix)),
-            expected,
-            "prefix {prefix:?}"
-        );
+        assert_eq!(keys(&*engine, &Scan::prefix(&prefix)), expected, "prefix {prefix:?}");
         if let Some(end) = prefix_end(&prefix) {
             assert!(expected.iter().all(|key| *key < end));
         }
@@ -299,17 +241,13 @@ fn scans_at_the_edges(open: Open<'_>) {
 
 fn pages_continue(open: Open<'_>) {
     let engine = open();
-    let all: Vec<Row> = (0..97_u8)
-        .map(|n| (vec![n, n], vec![n; usize::from(n)]))
-        .collect();
+    let all: Vec<Row> = (0..97_u8).map(|n| (vec![n, n], vec![n; usize::from(n)])).collect();
     for (key, value) in &all {
         put(&*engine, key, value);
     }
-    for base in [
-        Scan::all().limit_rows(10),
-        Scan::all().limit_bytes(300),
-        Scan::all().limit_rows(97),
-    ] {
+    for base in
+        [Scan::all().limit_rows(10), Scan::all().limit_bytes(300), Scan::all().limit_rows(97)]
+    {
         for scan in [base.clone(), base.reversed()] {
             let mut rows = Vec::new();
             let mut next = Some(scan.clone());
@@ -330,17 +268,10 @@ fn pages_continue(open: Open<'_>) {
     engine
         .visit(Space::Data, &Scan::all().limit_rows(1), &mut |_, _| {
             visited += 1;
-            if visited == 5 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if visited == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .expect("visit");
-    assert_eq!(
-        visited, 5,
-        "visit stops where it is told, not at the limits"
-    );
+    assert_eq!(visited, 5, "visit stops where it is told, not at the limits");
 }
 
 fn large_values(open: Open<'_>) {
@@ -362,21 +293,10 @@ fn large_values(open: Open<'_>) {
         assert_eq!(get(&*engine, &[n]), Some(value(n)), "value {n}");
     }
     assert_eq!(get(&*engine, &vec![7; 4096]), Some(value(99)));
-    let size = engine
-        .approximate_size_bytes(Space::Data, &[0], Some(&[12]))
-        .expect("size");
-    assert!(
-        (6 << 20..=24 << 20).contains(&size),
-        "about 13 MiB, not {size}"
-    );
-    let page = engine
-        .scan(Space::Data, &Scan::all().limit_bytes(1))
-        .expect("scan");
-    assert_eq!(
-        (page.rows.len(), page.more),
-        (1, true),
-        "a page has at least one row"
-    );
+    let size = engine.approximate_size_bytes(Space::Data, &[0], Some(&[12])).expect("size");
+    assert!((6 << 20..=24 << 20).contains(&size), "about 13 MiB, not {size}");
+    let page = engine.scan(Space::Data, &Scan::all().limit_bytes(1)).expect("scan");
+    assert_eq!((page.rows.len(), page.more), (1, true), "a page has at least one row");
 }
 
 fn spaces_are_apart(open: Open<'_>) {
@@ -393,9 +313,7 @@ fn spaces_are_apart(open: Open<'_>) {
         let expected = (space != Space::Log).then(|| space.name().as_bytes().to_vec());
         assert_eq!(engine.get(space, b"k").expect("get"), expected);
     }
-    let none = engine
-        .approximate_size_bytes(Space::Log, b"", None)
-        .expect("size");
+    let none = engine.approximate_size_bytes(Space::Log, b"", None).expect("size");
     assert_eq!(none, 0, "an empty range has no size");
 }
 
@@ -410,10 +328,7 @@ fn many_writers(open: Open<'_>) {
                 for n in 0..BATCHES {
                     let key = [&[writer][..], &n.to_be_bytes()].concat();
                     put(&*engine, &key, &[writer; 64]);
-                    assert!(
-                        get(&*engine, &key).is_some(),
-                        "a writer reads its own write"
-                    );
+                    assert!(get(&*engine, &key).is_some(), "a writer reads its own write");
                     if n % 25 == 24 {
                         engine.sync().expect("sync");
                     }
@@ -427,10 +342,7 @@ fn many_writers(open: Open<'_>) {
     drop(engine);
     let engine = open();
     for writer in 0..WRITERS {
-        let rows = engine
-            .scan(Space::Data, &Scan::prefix(&[writer]))
-            .expect("scan")
-            .rows;
+        let rows = engine.scan(Space::Data, &Scan::prefix(&[writer])).expect("scan").rows;
         assert_eq!(rows.len(), usize::from(BATCHES), "writer {writer}");
     }
 }

@@ -35,11 +35,7 @@ pub struct EngineError {
 impl EngineError {
     /// An error without a cause below it.
     pub fn new(kind: EngineErrorKind, context: impl Into<String>) -> Self {
-        Self {
-            kind,
-            context: context.into(),
-            source: None,
-        }
+        Self { kind, context: context.into(), source: None }
     }
 
     /// A failed checksum or a missing record.
@@ -133,11 +129,7 @@ mod tests {
         let inside = EngineError::inside(&wrapped).expect("it was just put there");
         let told = ApiError::from(inside.clone());
         assert_eq!(told.code, ErrorCode::DiskFull);
-        assert!(
-            told.message.starts_with("write /data/log: "),
-            "{}",
-            told.message
-        );
+        assert!(told.message.starts_with("write /data/log: "), "{}", told.message);
     }
 
     #[test]

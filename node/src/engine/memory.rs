@@ -34,18 +34,15 @@ impl Maps {
         for op in batch.ops() {
             match op {
                 Op::Put(space, key, value) => {
-                    self.change(*space)
-                        .insert(key.clone(), Bytes::copy_from_slice(value));
+                    self.change(*space).insert(key.clone(), Bytes::copy_from_slice(value));
                 }
                 Op::Delete(space, key) => {
                     self.change(*space).remove(key);
                 }
                 Op::DeleteRange(space, start, end) => {
                     let map = self.change(*space);
-                    let gone: Vec<_> = map
-                        .range::<Vec<u8>, _>(start..end)
-                        .map(|(key, _)| key.clone())
-                        .collect();
+                    let gone: Vec<_> =
+                        map.range::<Vec<u8>, _>(start..end).map(|(key, _)| key.clone()).collect();
                     for key in gone {
                         map.remove(&key);
                     }
@@ -65,11 +62,7 @@ impl Maps {
         let end = scan.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (Bound::Included(&scan.start), end);
         let mut range = self.of(space).range::<Vec<u8>, _>(bounds);
-        while let Some((key, value)) = if scan.reverse {
-            range.next_back()
-        } else {
-            range.next()
-        } {
+        while let Some((key, value)) = if scan.reverse { range.next_back() } else { range.next() } {
             if row(key, value) == ControlFlow::Break(()) {
                 return;
             }
@@ -107,10 +100,7 @@ impl MemoryDisk {
         let mut state = self.state();
         state.incarnation += 1;
         self.shared.1.notify_all();
-        MemoryEngine {
-            disk: self.clone(),
-            incarnation: state.incarnation,
-        }
+        MemoryEngine { disk: self.clone(), incarnation: state.incarnation }
     }
 
     /// The machine dies: a random suffix of the unsynced batches is gone, each batch whole, and every open engine is
@@ -151,10 +141,7 @@ impl MemoryDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, DiskState> {
-        self.shared
-            .0
-            .lock()
-            .expect("no code panics while it holds this lock")
+        self.shared.0.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -226,21 +213,13 @@ impl Default for MemoryEngine {
 
 fn injected(kind: Option<EngineErrorKind>, what: &str) -> Result<(), EngineError> {
     kind.map_or(Ok(()), |kind| {
-        Err(EngineError::new(
-            kind,
-            format!("{what} fails because a test asked for it"),
-        ))
+        Err(EngineError::new(kind, format!("{what} fails because a test asked for it")))
     })
 }
 
 impl EngineRead for MemoryEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self
-            .state()?
-            .current
-            .of(space)
-            .get(key)
-            .map(|value| value.to_vec()))
+        Ok(self.state()?.current.of(space).get(key).map(|value| value.to_vec()))
     }
 
     fn visit(
@@ -271,12 +250,8 @@ impl Engine for MemoryEngine {
         let mut state = self.state()?;
         let covered = state.pending.len();
         while state.syncs_held && state.incarnation == self.incarnation {
-            state = self
-                .disk
-                .shared
-                .1
-                .wait(state)
-                .expect("no code panics while it holds this lock");
+            state =
+                self.disk.shared.1.wait(state).expect("no code panics while it holds this lock");
         }
         self.alive(&state)?;
         injected(state.failing_syncs, "the sync")?;
@@ -298,21 +273,16 @@ impl Engine for MemoryEngine {
         let maps = self.maps()?;
         let rows: Vec<Vec<(&Vec<u8>, &[u8])>> = Space::ALL
             .into_iter()
-            .map(|space| {
-                maps.of(space)
-                    .iter()
-                    .map(|(key, value)| (key, value.as_ref()))
-                    .collect()
-            })
+            .map(|space| maps.of(space).iter().map(|(key, value)| (key, value.as_ref())).collect())
             .collect();
         let bytes = postcard::to_stdvec(&rows).map_err(|error| {
             EngineError::new(EngineErrorKind::Internal, "encode a checkpoint").caused_by(error)
         })?;
-        fs::create_dir(dir)
-            .and_then(|()| fs::write(dir.join(CHECKPOINT_FILE), bytes))
-            .map_err(|error| {
+        fs::create_dir(dir).and_then(|()| fs::write(dir.join(CHECKPOINT_FILE), bytes)).map_err(
+            |error| {
                 EngineError::from_file(format!("write a checkpoint to {}", dir.display()), error)
-            })
+            },
+        )
     }
 
     fn approximate_size_bytes(
@@ -322,14 +292,10 @@ impl Engine for MemoryEngine {
         end: Option<&[u8]>,
     ) -> Result<u64, EngineError> {
         let mut size_bytes = 0;
-        self.visit(
-            space,
-            &Scan::range(start, end.map(<[u8]>::to_vec)),
-            &mut |key, value| {
-                size_bytes += (key.len() + value.len()) as u64;
-                ControlFlow::Continue(())
-            },
-        )?;
+        self.visit(space, &Scan::range(start, end.map(<[u8]>::to_vec)), &mut |key, value| {
+            size_bytes += (key.len() + value.len()) as u64;
+            ControlFlow::Continue(())
+        })?;
         Ok(size_bytes)
     }
 }
@@ -407,15 +373,9 @@ mod tests {
         let disk = MemoryDisk::new();
         let engine = disk.open();
         disk.crash(1);
-        assert_eq!(
-            engine.write(WriteBatch::new()).unwrap_err().kind(),
-            EngineErrorKind::Closed
-        );
+        assert_eq!(engine.write(WriteBatch::new()).unwrap_err().kind(), EngineErrorKind::Closed);
         assert_eq!(engine.sync().unwrap_err().kind(), EngineErrorKind::Closed);
-        assert_eq!(
-            engine.get(Space::Data, b"k").unwrap_err().kind(),
-            EngineErrorKind::Closed
-        );
+        assert_eq!(engine.get(Space::Data, b"k").unwrap_err().kind(), EngineErrorKind::Closed);
     }
 
     #[test]

@@ -36,14 +36,8 @@ pub enum Space {
 
 impl Space {
     /// Every space, in order.
-    pub const ALL: [Self; 6] = [
-        Self::Log,
-        Self::LogMeta,
-        Self::Data,
-        Self::Sessions,
-        Self::Meta,
-        Self::Staging,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Log, Self::LogMeta, Self::Data, Self::Sessions, Self::Meta, Self::Staging];
 
     /// Its name on disk. Never change one.
     pub fn name(self) -> &'static str {
@@ -339,13 +333,7 @@ mod tests {
     fn names_and_slots_of_spaces_differ() {
         for (slot, space) in Space::ALL.into_iter().enumerate() {
             assert_eq!(space.slot(), slot);
-            assert_eq!(
-                Space::ALL
-                    .iter()
-                    .filter(|other| other.name() == space.name())
-                    .count(),
-                1
-            );
+            assert_eq!(Space::ALL.iter().filter(|other| other.name() == space.name()).count(), 1);
         }
     }
 

@@ -23,10 +23,7 @@ impl ShardHints {
         if !fresh(&self.read()) {
             return false;
         }
-        self.map
-            .write()
-            .expect("no holder of this lock panics")
-            .merge(entry)
+        self.map.write().expect("no holder of this lock panics").merge(entry)
     }
 
     /// The shard that owns a key, as far as is known.
@@ -51,10 +48,7 @@ impl ShardHints {
 
     /// Forgets a shard.
     pub fn remove(&self, shard: ShardId) {
-        self.map
-            .write()
-            .expect("no holder of this lock panics")
-            .remove(shard);
+        self.map.write().expect("no holder of this lock panics").remove(shard);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, ShardMap> {

@@ -41,7 +41,7 @@ use chitchat::{
 use isobar_api::{ApiError, ErrorCode, NodeId, ShardEntry, report::NodeLoad};
 use publish::{Published, Wanted};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, RwLock},
     time::{Duration, Instant},
@@ -68,6 +68,8 @@ pub struct GossipConfig {
     pub seeds: Vec<String>,
     /// Clusters of different names do not talk.
     pub cluster_name: String,
+    /// The cluster that this node is in at its start; empty: none.
+    pub cluster_id: String,
     /// Between two rounds.
     pub interval_ms: u64,
     /// No node is believed dead before it was silent for this long.
@@ -82,6 +84,7 @@ impl GossipConfig {
             listen,
             seeds,
             cluster_name,
+            cluster_id: String::new(),
             interval_ms: 300,
             silence_ms_min: 3_000,
         }
@@ -141,6 +144,7 @@ struct Inner {
     members: Members,
     wanted: watch::Sender<Wanted>,
     cluster_ids: Arc<RwLock<BTreeSet<String>>>,
+    strangers: Arc<RwLock<BTreeMap<NodeId, String>>>,
     stop: CancellationToken,
     _stop_with_last_clone: DropGuard,
 }
@@ -166,49 +170,39 @@ impl Gossip {
         let first = first.map(|(key, value)| (key.to_owned(), value)).to_vec();
         let handle = spawn_chitchat(config.chitchat(id), first, &UdpTransport).await;
         let handle = handle.map_err(|why| {
-            ApiError::new(
-                ErrorCode::BadAddress,
-                format!("gossip on {}: {why:#}", config.listen),
-            )
+            ApiError::new(ErrorCode::BadAddress, format!("gossip on {}: {why:#}", config.listen))
         })?;
-        let (wanted, receiver) = watch::channel(Wanted::default());
+        let (wanted, receiver) =
+            watch::channel(Wanted { cluster_id: config.cluster_id, ..Wanted::default() });
         let stop = CancellationToken::new();
         let cluster_ids = Arc::<RwLock<BTreeSet<String>>>::default();
+        let strangers = Arc::<RwLock<BTreeMap<NodeId, String>>>::default();
+        let own_state = receiver.clone();
         tokio::spawn(publish_changes(handle.chitchat(), receiver, stop.clone()));
         let watcher = Watcher {
             view: View::new(Duration::from_millis(config.silence_ms_min)),
             members: members.clone(),
             hints,
+            own_state,
             cluster_ids: cluster_ids.clone(),
+            strangers: strangers.clone(),
         };
         let ended = handle.termination_watcher();
         tokio::spawn(watcher.run(handle.chitchat(), ended, stop.clone()));
         let _stop_with_last_clone = stop.clone().drop_guard();
-        let inner = Inner {
-            handle,
-            members,
-            wanted,
-            cluster_ids,
-            stop,
-            _stop_with_last_clone,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner =
+            Inner { handle, members, wanted, cluster_ids, strangers, stop, _stop_with_last_clone };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Publishes the cluster that this node is in.
     pub fn set_cluster_id(&self, cluster_id: &str) {
-        self.inner
-            .wanted
-            .send_modify(|wanted| wanted.cluster_id = cluster_id.to_owned());
+        self.inner.wanted.send_modify(|wanted| wanted.cluster_id = cluster_id.to_owned());
     }
 
     /// Publishes this node's load; call it about once a second.
     pub fn set_load(&self, load: NodeLoad) {
-        self.inner
-            .wanted
-            .send_modify(|wanted| wanted.load = Some(load));
+        self.inner.wanted.send_modify(|wanted| wanted.load = Some(load));
     }
 
     /// Publishes the shards that this node leads: all of them; what is not named any more is taken back.
@@ -226,20 +220,19 @@ impl Gossip {
 
     /// The cluster ids that any node publishes, dead ones included. More than one: two clusters share a name.
     pub fn cluster_ids(&self) -> BTreeSet<String> {
-        self.inner
-            .cluster_ids
-            .read()
-            .expect("no holder of this lock panics")
-            .clone()
+        self.inner.cluster_ids.read().expect("no holder of this lock panics").clone()
+    }
+
+    /// Living nodes that gossip here but are of another cluster than this one, and of which. They are no members.
+    pub fn strangers(&self) -> BTreeMap<NodeId, String> {
+        self.inner.strangers.read().expect("no holder of this lock panics").clone()
     }
 
     /// The nodes believed alive, in id order; this one is.
     pub fn alive(&self) -> Vec<NodeId> {
         let own = self.inner.members.own().node_id;
         let all = self.inner.members.all().into_iter();
-        all.filter(|member| member.alive || member.node_id == own)
-            .map(|m| m.node_id)
-            .collect()
+        all.filter(|member| member.alive || member.node_id == own).map(|m| m.node_id).collect()
     }
 
     /// Falls silent: the others will see this node as dead. Frees the port before it returns.
@@ -257,17 +250,11 @@ async fn resolve(address: &str, listen: SocketAddr) -> Result<SocketAddr, ApiErr
         let what = format!("gossip: peers cannot reach `{address}`: {why}");
         ApiError::new(ErrorCode::BadAddress, what)
     };
-    let found = tokio::net::lookup_host(address)
-        .await
-        .map_err(|why| bad(why.to_string()))?;
+    let found = tokio::net::lookup_host(address).await.map_err(|why| bad(why.to_string()))?;
     let mut found = found.filter(|found| found.is_ipv4() == listen.is_ipv4());
-    let found = found
-        .next()
-        .ok_or_else(|| bad(format!("no address of the kind of {listen}")))?;
+    let found = found.next().ok_or_else(|| bad(format!("no address of the kind of {listen}")))?;
     if found.ip().is_unspecified() || found.port() == 0 {
-        return Err(bad(
-            "advertise an address of this machine, with a port".into()
-        ));
+        return Err(bad("advertise an address of this machine, with a port".into()));
     }
     Ok(found)
 }
@@ -301,7 +288,9 @@ struct Watcher {
     view: View,
     members: Members,
     hints: ShardHints,
+    own_state: watch::Receiver<Wanted>,
     cluster_ids: Arc<RwLock<BTreeSet<String>>>,
+    strangers: Arc<RwLock<BTreeMap<NodeId, String>>>,
 }
 
 impl Watcher {
@@ -325,12 +314,13 @@ impl Watcher {
                 }
                 _ = ticks.tick() => {}
             }
-            let look = self.view.look(&*chitchat.lock().await, Instant::now());
+            let own_cluster = self.own_state.borrow().cluster_id.clone();
+            let chitchat_now = chitchat.lock().await;
+            let look = self.view.look(&chitchat_now, Instant::now(), &own_cluster);
+            drop(chitchat_now);
+            *self.strangers.write().expect("no holder of this lock panics") = look.strangers;
             self.members.update(look.members);
-            *self
-                .cluster_ids
-                .write()
-                .expect("no holder of this lock panics") = look.cluster_ids;
+            *self.cluster_ids.write().expect("no holder of this lock panics") = look.cluster_ids;
             for raw in look.hints {
                 match raw.parse() {
                     Ok(entry) => drop(self.hints.merge(entry)),

@@ -36,11 +36,7 @@ pub(super) fn publishable(
     entries: impl IntoIterator<Item = ShardEntry>,
 ) -> BTreeMap<ShardId, ShardEntry> {
     let fits = |e: &ShardEntry| e.range.start.len() + e.range.end.len() <= HINT_KEY_BYTES_MAX;
-    entries
-        .into_iter()
-        .filter(fits)
-        .map(|entry| (entry.shard_id, entry))
-        .collect()
+    entries.into_iter().filter(fits).map(|entry| (entry.shard_id, entry)).collect()
 }
 
 impl Published {
@@ -62,15 +58,10 @@ impl Published {
             self.load = Some(load.clone());
         }
         if !Arc::ptr_eq(&self.led, &wanted.led) {
-            let gone = self
-                .led
-                .keys()
-                .filter(|shard| !wanted.led.contains_key(shard));
+            let gone = self.led.keys().filter(|shard| !wanted.led.contains_key(shard));
             changes.extend(gone.map(|shard| Change::Delete(hint_key(*shard))));
-            let news = wanted
-                .led
-                .iter()
-                .filter(|(shard, entry)| self.led.get(shard) != Some(entry));
+            let news =
+                wanted.led.iter().filter(|(shard, entry)| self.led.get(shard) != Some(entry));
             changes.extend(news.map(|(shard, entry)| Change::Set(hint_key(*shard), json(entry))));
             self.led = wanted.led.clone();
         }
@@ -92,10 +83,7 @@ mod tests {
     use super::{super::tests::entry, *};
 
     fn wanted(led: impl IntoIterator<Item = ShardEntry>) -> Wanted {
-        Wanted {
-            led: Arc::new(publishable(led)),
-            ..Wanted::default()
-        }
+        Wanted { led: Arc::new(publishable(led)), ..Wanted::default() }
     }
 
     fn keys(changes: &[Change]) -> Vec<String> {
@@ -113,11 +101,7 @@ mod tests {
         let first = wanted([entry(1, 1), entry(2, 1)]);
         assert_eq!(keys(&published.catch_up(&first)), ["+s/1", "+s/2"]);
         assert!(published.catch_up(&first).is_empty());
-        assert!(
-            published
-                .catch_up(&wanted([entry(2, 1), entry(1, 1)]))
-                .is_empty()
-        );
+        assert!(published.catch_up(&wanted([entry(2, 1), entry(1, 1)])).is_empty());
         let next = wanted([entry(2, 2), entry(3, 1)]);
         assert_eq!(keys(&published.catch_up(&next)), ["-s/1", "+s/2", "+s/3"]);
     }
@@ -125,20 +109,12 @@ mod tests {
     #[test]
     fn cluster_and_load_are_published_when_they_change() {
         let mut published = Published::default();
-        let load = NodeLoad {
-            in_flight: 3,
-            ..NodeLoad::default()
-        };
-        let mut wanted = Wanted {
-            cluster_id: "c".into(),
-            load: Some(load.clone()),
-            ..Wanted::default()
-        };
+        let load = NodeLoad { in_flight: 3, ..NodeLoad::default() };
+        let mut wanted =
+            Wanted { cluster_id: "c".into(), load: Some(load.clone()), ..Wanted::default() };
         let changes = published.catch_up(&wanted);
         assert_eq!(keys(&changes), ["+cluster", "+load"]);
-        let Change::Set(_, text) = &changes[1] else {
-            panic!("{changes:?}")
-        };
+        let Change::Set(_, text) = &changes[1] else { panic!("{changes:?}") };
         assert_eq!(serde_json::from_str::<NodeLoad>(text).unwrap(), load);
         assert!(published.catch_up(&wanted).is_empty());
         wanted.cluster_id.clear();
@@ -152,15 +128,9 @@ mod tests {
         longest.range.end = vec![1; HINT_KEY_BYTES_MAX - 1];
         longest.replicas = vec![longest.replicas[0]; usize::from(isobar_api::limits::REPLICAS_MAX)];
         let changes = Published::default().catch_up(&wanted([longest.clone()]));
-        let [Change::Set(key, value)] = changes.as_slice() else {
-            panic!("{changes:?}")
-        };
+        let [Change::Set(key, value)] = changes.as_slice() else { panic!("{changes:?}") };
         let from = isobar_api::NodeId(1);
-        let raw = super::super::view::RawHint {
-            from,
-            key: key.clone(),
-            value: value.clone(),
-        };
+        let raw = super::super::view::RawHint { from, key: key.clone(), value: value.clone() };
         assert_eq!(raw.parse(), Ok(longest.clone()));
         longest.range.end.push(1);
         assert!(publishable([longest]).is_empty());

@@ -19,10 +19,7 @@ pub(super) fn entry(shard: u64, term: u64) -> ShardEntry {
             start: format!("user/{shard:08}").into(),
             end: format!("user/{:08}", u128::from(shard) + 1).into(),
         },
-        epoch: Epoch {
-            shape: 1,
-            membership: 3,
-        },
+        epoch: Epoch { shape: 1, membership: 3 },
         replicas: (1..=3).map(replica).collect(),
         leader: Some(NodeId(1)),
         term,
@@ -47,30 +44,17 @@ fn own(node: u64, address: SocketAddr) -> MemberInfo {
 }
 
 fn free_address() -> SocketAddr {
-    std::net::UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 async fn start(node: u64, address: SocketAddr, seed: SocketAddr, incarnation: u64) -> Node {
-    let seeds = if seed == address {
-        vec![]
-    } else {
-        vec![seed.to_string()]
-    };
+    let seeds = if seed == address { vec![] } else { vec![seed.to_string()] };
     let mut config = GossipConfig::new(address, seeds, "test");
     (config.interval_ms, config.silence_ms_min) = (40, 600);
     let members = Members::new(own(node, address), RttMatrix::default());
     let hints = ShardHints::default();
-    let gossip = Gossip::start(config, members.clone(), hints.clone(), incarnation)
-        .await
-        .unwrap();
-    Node {
-        gossip,
-        members,
-        hints,
-    }
+    let gossip = Gossip::start(config, members.clone(), hints.clone(), incarnation).await.unwrap();
+    Node { gossip, members, hints }
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -101,35 +85,23 @@ async fn nodes_find_each_other_and_news_travel() {
     let third = nodes[1].members.get(NodeId(3)).unwrap();
     assert_eq!(third, own(3, addresses[2]));
 
-    let load = NodeLoad {
-        cpu_cores: 1.5,
-        replicas: 4,
-        ..NodeLoad::default()
-    };
+    let load = NodeLoad { cpu_cores: 1.5, replicas: 4, ..NodeLoad::default() };
     nodes[0].gossip.set_load(load.clone());
     nodes[0].gossip.set_cluster_id("c-1");
     nodes[0].gossip.set_led([entry(1, 1), entry(2, 1)]);
     let far = &nodes[2];
     until("load, cluster and hints arrive", || {
-        far.members
-            .get(NodeId(1))
-            .is_some_and(|member| member.load == load)
+        far.members.get(NodeId(1)).is_some_and(|member| member.load == load)
             && far.gossip.cluster_ids().contains("c-1")
             && far.hints.all() == [entry(1, 1), entry(2, 1)]
     })
     .await;
-    assert_eq!(
-        far.hints.find(TableId(1), b"user/00000002+"),
-        Some(entry(2, 1))
-    );
+    assert_eq!(far.hints.find(TableId(1), b"user/00000002+"), Some(entry(2, 1)));
 
     // Node 2 takes over shard 2; the hint of node 1 is older and does not come back.
     nodes[0].gossip.set_led([entry(1, 1)]);
     nodes[1].gossip.set_led([entry(2, 5)]);
-    until("the fresher hint wins", || {
-        far.hints.get(ShardId(2)) == Some(entry(2, 5))
-    })
-    .await;
+    until("the fresher hint wins", || far.hints.get(ShardId(2)) == Some(entry(2, 5))).await;
 }
 
 #[tokio::test]
@@ -143,10 +115,7 @@ async fn a_stopped_node_is_seen_dead_and_its_next_self_alive() {
 
     other.gossip.shutdown().await;
     until("node 2 dead", || watching.gossip.alive() == ids(&[1])).await;
-    assert_eq!(
-        watching.members.get(NodeId(2)).map(|member| member.alive),
-        Some(false)
-    );
+    assert_eq!(watching.members.get(NodeId(2)).map(|member| member.alive), Some(false));
 
     // It comes back elsewhere, having forgotten nothing that matters.
     let moved = free_address();
@@ -157,10 +126,7 @@ async fn a_stopped_node_is_seen_dead_and_its_next_self_alive() {
         member.is_some_and(|member| member.alive && member.address == moved.to_string())
     })
     .await;
-    until("and its new hint", || {
-        watching.hints.get(ShardId(9)) == Some(entry(9, 2))
-    })
-    .await;
+    until("and its new hint", || watching.hints.get(ShardId(9)) == Some(entry(9, 2))).await;
 }
 
 #[tokio::test]
@@ -168,33 +134,23 @@ async fn a_thousand_shards_travel_and_are_taken_back() {
     let (first, second) = (free_address(), free_address());
     let leading = start(1, first, first, 1).await;
     let other = start(2, second, first, 1).await;
-    leading
-        .gossip
-        .set_led((0..1_000).map(|shard| entry(shard, 1)));
+    leading.gossip.set_led((0..1_000).map(|shard| entry(shard, 1)));
     until("a thousand hints", || other.hints.all().len() == 1_000).await;
     // One change among them travels too.
     let changed = |shard| entry(shard, if shard == 500 { 2 } else { 1 });
     leading.gossip.set_led((0..1_000).map(changed));
-    until("one change", || {
-        other.hints.get(ShardId(500)) == Some(entry(500, 2))
-    })
-    .await;
+    until("one change", || other.hints.get(ShardId(500)) == Some(entry(500, 2))).await;
 
     leading.gossip.set_led([]);
     let late = start(3, free_address(), first, 1).await;
     leading.gossip.set_cluster_id("after");
-    until("what was published last", || {
-        late.gossip.cluster_ids().contains("after")
-    })
-    .await;
+    until("what was published last", || late.gossip.cluster_ids().contains("after")).await;
     let chitchat = other.gossip.inner.handle.chitchat();
     for _ in 0..1_500 {
         let hints_left = {
             let chitchat = chitchat.lock().await;
             let states = chitchat.node_states().values();
-            states
-                .map(|state| state.iter_prefix(view::HINT_PREFIX).count())
-                .sum::<usize>()
+            states.map(|state| state.iter_prefix(view::HINT_PREFIX).count()).sum::<usize>()
         };
         if hints_left == 0 {
             return;
@@ -211,9 +167,7 @@ async fn clusters_of_other_names_stay_strangers() {
     let mut config = GossipConfig::new(second, vec![first.to_string()], "another");
     config.interval_ms = 40;
     let members = Members::new(own(2, second), RttMatrix::default());
-    let foreign = Gossip::start(config, members, ShardHints::default(), 1)
-        .await
-        .unwrap();
+    let foreign = Gossip::start(config, members, ShardHints::default(), 1).await.unwrap();
     // By the time that a third has come, the second has knocked many times.
     let _friend = start(3, third, first, 1).await;
     until("the third", || ours.gossip.alive().contains(&NodeId(3))).await;
@@ -226,40 +180,21 @@ async fn what_cannot_work_is_refused_at_start() {
     let address = free_address();
     let _taken = std::net::UdpSocket::bind(address).unwrap();
     let code = async |address: SocketAddr, advertised: &str, seed: &str| {
-        let seeds = if seed.is_empty() {
-            vec![]
-        } else {
-            vec![seed.to_owned()]
-        };
-        let own = MemberInfo {
-            address: advertised.into(),
-            ..own(1, address)
-        };
+        let seeds = if seed.is_empty() { vec![] } else { vec![seed.to_owned()] };
+        let own = MemberInfo { address: advertised.into(), ..own(1, address) };
         let members = Members::new(own, RttMatrix::default());
         let config = GossipConfig::new(address, seeds, "test");
         let started = Gossip::start(config, members, ShardHints::default(), 1).await;
         started.err().expect("must be refused").code
     };
     let local = address.to_string();
-    assert_eq!(
-        code(address, &local, "").await,
-        ErrorCode::BadAddress,
-        "the port is taken"
-    );
+    assert_eq!(code(address, &local, "").await, ErrorCode::BadAddress, "the port is taken");
     let free = free_address();
     assert_eq!(code(free, "0.0.0.0:7411", "").await, ErrorCode::BadAddress);
     assert_eq!(code(free, "127.0.0.1:0", "").await, ErrorCode::BadAddress);
-    assert_eq!(
-        code(free, "[::1]:7411", "").await,
-        ErrorCode::BadAddress,
-        "another family"
-    );
+    assert_eq!(code(free, "[::1]:7411", "").await, ErrorCode::BadAddress, "another family");
     assert_eq!(code(free, "nowhere", "").await, ErrorCode::BadAddress);
     for seed in ["host", ":7411", "host:0", "host:x"] {
-        assert_eq!(
-            code(free, &free.to_string(), seed).await,
-            ErrorCode::BadConfig,
-            "{seed}"
-        );
+        assert_eq!(code(free, &free.to_string(), seed).await, ErrorCode::BadConfig, "{seed}");
     }
 }

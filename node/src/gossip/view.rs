@@ -40,6 +40,8 @@ struct Heard {
 pub(super) struct Look {
     pub(super) members: BTreeMap<NodeId, MemberInfo>,
     pub(super) cluster_ids: BTreeSet<String>,
+    /// Living nodes of another cluster than ours, and which. They are no members.
+    pub(super) strangers: BTreeMap<NodeId, String>,
     /// Hints that are new since the last look.
     pub(super) hints: Vec<RawHint>,
 }
@@ -54,27 +56,32 @@ pub(super) struct RawHint {
 
 impl View {
     pub(super) fn new(silence_min: Duration) -> Self {
-        Self {
-            silence_min,
-            heard: HashMap::new(),
-        }
+        Self { silence_min, heard: HashMap::new() }
     }
 
-    /// Reads the state. Short, because gossip waits: hints are parsed by the caller, later.
-    pub(super) fn look(&mut self, chitchat: &Chitchat, now: Instant) -> Look {
+    /// Reads the state. Short, because gossip waits: hints are parsed by the caller, later. `own_cluster` is empty
+    /// while this node is in none.
+    pub(super) fn look(&mut self, chitchat: &Chitchat, now: Instant, own_cluster: &str) -> Look {
         let mut look = Look::default();
         let mut best: BTreeMap<NodeId, (bool, u64)> = BTreeMap::new();
         let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
         for (id, state) in chitchat.node_states() {
             let Some(node) = node_id(id) else { continue };
             let alive = self.hear(id, state, now) || live.contains(id);
-            self.take_hints(node, id, state, &mut look.hints);
             let cluster = text(state, "cluster").filter(|cluster| !cluster.is_empty());
             if let Some(cluster) = cluster
                 && look.cluster_ids.len() < CLUSTER_IDS_MAX
             {
                 look.cluster_ids.insert(cluster.to_owned());
             }
+            if let Some(stranger) = cluster.filter(|c| !own_cluster.is_empty() && *c != own_cluster)
+            {
+                if alive {
+                    look.strangers.insert(node, stranger.to_owned());
+                }
+                continue;
+            }
+            self.take_hints(node, id, state, &mut look.hints);
             // Of several selves of a node the living one counts, then the later one; a clock set back may make a
             // later self look earlier.
             let rank = (alive, id.generation_id);
@@ -92,19 +99,13 @@ impl View {
     /// Notes a heartbeat; whether the last advance is recent enough.
     fn hear(&mut self, id: &ChitchatId, state: &NodeState, now: Instant) -> bool {
         let heartbeat = state.heartbeat();
-        let first = || Heard {
-            heartbeat,
-            advanced_at: None,
-            version: 0,
-        };
+        let first = || Heard { heartbeat, advanced_at: None, version: 0 };
         let heard = self.heard.entry(id.clone()).or_insert_with(first);
         if heartbeat > heard.heartbeat {
             heard.heartbeat = heartbeat;
             heard.advanced_at = Some(now);
         }
-        heard
-            .advanced_at
-            .is_some_and(|at| now.duration_since(at) < self.silence_min)
+        heard.advanced_at.is_some_and(|at| now.duration_since(at) < self.silence_min)
     }
 
     fn take_hints(
@@ -114,16 +115,11 @@ impl View {
         state: &NodeState,
         hints: &mut Vec<RawHint>,
     ) {
-        let Some(heard) = self
-            .heard
-            .get_mut(id)
-            .filter(|h| h.version < state.max_version())
-        else {
+        let Some(heard) = self.heard.get_mut(id).filter(|h| h.version < state.max_version()) else {
             return;
         };
-        let news = state
-            .iter_prefix(HINT_PREFIX)
-            .filter(|(_, value)| value.version > heard.version);
+        let news =
+            state.iter_prefix(HINT_PREFIX).filter(|(_, value)| value.version > heard.version);
         hints.extend(news.map(|(key, value)| RawHint {
             from,
             key: key.to_owned(),
@@ -139,10 +135,7 @@ impl RawHint {
         if self.value.len() > HINT_BYTES_MAX {
             return Err("too long");
         }
-        let shard = self
-            .key
-            .strip_prefix(HINT_PREFIX)
-            .and_then(|number| number.parse().ok());
+        let shard = self.key.strip_prefix(HINT_PREFIX).and_then(|number| number.parse().ok());
         let shard: u64 = shard.ok_or("the key names no shard")?;
         let entry: ShardEntry =
             serde_json::from_str(&self.value).map_err(|_| "not a shard entry")?;
@@ -166,9 +159,7 @@ fn node_id(id: &ChitchatId) -> Option<NodeId> {
 }
 
 fn text<'a>(state: &'a NodeState, key: &str) -> Option<&'a str> {
-    state
-        .get(key)
-        .filter(|value| value.len() <= VALUE_BYTES_MAX)
+    state.get(key).filter(|value| value.len() <= VALUE_BYTES_MAX)
 }
 
 /// A member, once enough is known of it.
@@ -176,9 +167,7 @@ fn member(node_id: NodeId, state: &NodeState, alive: bool) -> Option<MemberInfo>
     let load = text(state, "load").and_then(|load| serde_json::from_str::<NodeLoad>(load).ok());
     Some(MemberInfo {
         node_id,
-        address: text(state, "addr")
-            .filter(|address| !address.is_empty())?
-            .to_owned(),
+        address: text(state, "addr").filter(|address| !address.is_empty())?.to_owned(),
         region: Region::new(text(state, "region")?).ok()?,
         zone: text(state, "zone")?.to_owned(),
         alive,
@@ -192,32 +181,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn raw(key: &str, value: impl Into<String>) -> RawHint {
-        RawHint {
-            from: NodeId(1),
-            key: key.into(),
-            value: value.into(),
-        }
+        RawHint { from: NodeId(1), key: key.into(), value: value.into() }
     }
 
     #[test]
     fn bad_hints_are_refused() {
         let good = serde_json::to_string(&entry(7, 1)).unwrap();
         assert_eq!(raw("s/7", &*good).parse(), Ok(entry(7, 1)));
-        assert_eq!(
-            raw("s/8", &*good).parse(),
-            Err("key and entry name different shards")
-        );
+        assert_eq!(raw("s/8", &*good).parse(), Err("key and entry name different shards"));
         assert_eq!(raw("s/x", &*good).parse(), Err("the key names no shard"));
         assert_eq!(raw("s/7", "{}").parse(), Err("not a shard entry"));
-        assert_eq!(
-            raw("s/7", good.clone() + &" ".repeat(HINT_BYTES_MAX)).parse(),
-            Err("too long")
-        );
+        assert_eq!(raw("s/7", good.clone() + &" ".repeat(HINT_BYTES_MAX)).parse(), Err("too long"));
         let mut backwards = entry(7, 1);
-        backwards.range = isobar_api::KeyRange {
-            start: "b".into(),
-            end: "a".into(),
-        };
+        backwards.range = isobar_api::KeyRange { start: "b".into(), end: "a".into() };
         let backwards = serde_json::to_string(&backwards).unwrap();
         assert_eq!(raw("s/7", backwards).parse(), Err("not a range"));
         let mut crowd = entry(7, 1);

@@ -53,30 +53,16 @@ impl Known {
 impl ReportState {
     /// The frame of an interval.
     pub(super) fn frame(&mut self, head: NodeReport, replicas: Vec<ReplicaReport>) -> Frame {
-        let now: BTreeMap<_, _> = replicas
-            .iter()
-            .map(|r| (r.shard.shard_id, Known::of(r)))
-            .collect();
+        let now: BTreeMap<_, _> =
+            replicas.iter().map(|r| (r.shard.shard_id, Known::of(r))).collect();
         let is_listed = |report: &ReplicaReport| {
             let shard = report.shard.shard_id;
             had_requests(report) || self.known.get(&shard) != now.get(&shard)
         };
-        let listed = (0..replicas.len())
-            .filter(|index| is_listed(&replicas[*index]))
-            .collect();
-        let gone = self
-            .known
-            .keys()
-            .filter(|shard| !now.contains_key(shard))
-            .copied()
-            .collect();
+        let listed = (0..replicas.len()).filter(|index| is_listed(&replicas[*index])).collect();
+        let gone = self.known.keys().filter(|shard| !now.contains_key(shard)).copied().collect();
         self.known = now;
-        Frame {
-            head,
-            replicas,
-            listed,
-            gone,
-        }
+        Frame { head, replicas, listed, gone }
     }
 }
 
@@ -92,20 +78,12 @@ impl Frame {
 
     /// The report of the listed replicas.
     pub(super) fn delta(&self) -> NodeReport {
-        let listed = self
-            .listed
-            .iter()
-            .map(|index| self.replicas[*index].clone());
+        let listed = self.listed.iter().map(|index| self.replicas[*index].clone());
         self.report(listed.collect(), false)
     }
 
     fn report(&self, replicas: Vec<ReplicaReport>, full: bool) -> NodeReport {
-        NodeReport {
-            replicas,
-            full,
-            gone: self.gone.clone(),
-            ..self.head.clone()
-        }
+        NodeReport { replicas, full, gone: self.gone.clone(), ..self.head.clone() }
     }
 }
 
@@ -190,11 +168,7 @@ mod tests {
     }
 
     fn shards(report: &NodeReport) -> Vec<u64> {
-        report
-            .replicas
-            .iter()
-            .map(|replica| replica.shard.shard_id.0)
-            .collect()
+        report.replicas.iter().map(|replica| replica.shard.shard_id.0).collect()
     }
 
     #[test]
@@ -204,20 +178,12 @@ mod tests {
         let first = state.frame(head(), all());
         assert_eq!(shards(&first.delta()), [1, 2, 3], "all are new");
         let quiet = state.frame(head(), all());
-        assert_eq!(
-            (shards(&quiet.delta()), shards(&quiet.full())),
-            (vec![], vec![1, 2, 3])
-        );
+        assert_eq!((shards(&quiet.delta()), shards(&quiet.full())), (vec![], vec![1, 2, 3]));
 
         type Change = fn(&mut ReplicaReport);
         let news: [(&str, Change); 7] = [
             ("arrivals", |r| {
-                r.arrivals = vec![Arrivals {
-                    region: None,
-                    reads: 1,
-                    writes: 0,
-                    scans: 0,
-                }];
+                r.arrivals = vec![Arrivals { region: None, reads: 1, writes: 0, scans: 0 }];
             }),
             ("requests without arrivals", |r| r.latency.count = 1),
             ("entry", |r| r.shard.term = 2),
@@ -235,10 +201,7 @@ mod tests {
         state.frame(head(), all());
         let mut grown = all();
         (grown[0].size_bytes, grown[0].applied_index) = (9, 9);
-        assert!(
-            state.frame(head(), grown).delta().replicas.is_empty(),
-            "growth alone is no news"
-        );
+        assert!(state.frame(head(), grown).delta().replicas.is_empty(), "growth alone is no news");
     }
 
     #[test]
@@ -246,10 +209,7 @@ mod tests {
         let mut state = ReportState::default();
         state.frame(head(), vec![replica(1), replica(2)]);
         let frame = state.frame(head(), vec![replica(2)]);
-        assert_eq!(
-            (frame.delta().gone, frame.full().gone),
-            (vec![ShardId(1)], vec![ShardId(1)])
-        );
+        assert_eq!((frame.delta().gone, frame.full().gone), (vec![ShardId(1)], vec![ShardId(1)]));
         assert!(state.frame(head(), vec![replica(2)]).gone.is_empty());
         let back = state.frame(head(), vec![replica(1), replica(2)]);
         assert_eq!((shards(&back.delta()), back.gone), (vec![1], vec![]));
@@ -262,18 +222,10 @@ mod tests {
         for tick in 1..=35 {
             let frame = state.frame(head(), vec![replica(1)]);
             let report = early.next(&frame);
-            assert_eq!(
-                (report.sequence, report.full),
-                (tick, tick % 10 == 1),
-                "{tick}"
-            );
+            assert_eq!((report.sequence, report.full), (tick, tick % 10 == 1), "{tick}");
             if tick > 4 {
                 let report = late.next(&frame);
-                assert_eq!(
-                    (report.sequence, report.full),
-                    (tick - 4, tick % 10 == 5),
-                    "{tick}"
-                );
+                assert_eq!((report.sequence, report.full), (tick - 4, tick % 10 == 5), "{tick}");
                 assert_eq!(report.replicas.len(), usize::from(report.full));
             }
         }

@@ -58,12 +58,9 @@ impl Measure {
         length: Duration,
     ) -> (NodeLoad, Vec<ReplicaReport>) {
         let held = source.replicas();
-        let taken = held
-            .iter()
-            .map(|r| (r.shard_id, (r.replica_id, r.meter.take(length))));
+        let taken = held.iter().map(|r| (r.shard_id, (r.replica_id, r.meter.take(length))));
         self.intervals = taken.collect();
-        self.sizes
-            .retain(|shard, _| self.intervals.contains_key(shard));
+        self.sizes.retain(|shard, _| self.intervals.contains_key(shard));
         for replica in &held {
             self.refresh_size(replica, now_unix_ms);
         }
@@ -101,38 +98,24 @@ impl Measure {
     fn report(&self, replica: &Replica, source: &dyn ReportSource) -> Option<ReplicaReport> {
         let shard_id = replica.shard_id;
         let shard = replica.entry().or_else(|| waiting_entry(replica))?;
-        let of_this = self
-            .intervals
-            .get(&shard_id)
-            .filter(|(id, _)| *id == replica.replica_id);
-        let interval = of_this
-            .map(|(_, interval)| interval.clone())
-            .unwrap_or_default();
+        let of_this = self.intervals.get(&shard_id).filter(|(id, _)| *id == replica.replica_id);
+        let interval = of_this.map(|(_, interval)| interval.clone()).unwrap_or_default();
         let table = source.table_name(shard.table_id);
         let size_bytes = self.sizes.get(&shard_id).map_or(0, |size| size.bytes);
         let (is_leader, fault) = (replica.is_leader(), replica.fault());
         let metrics = replica.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let others = metrics
-            .replication
-            .iter()
-            .flatten()
-            .filter(|(id, _)| **id != replica.replica_id.0);
+        let others =
+            metrics.replication.iter().flatten().filter(|(id, _)| **id != replica.replica_id.0);
         let matched = others.map(|(id, log_id)| {
-            (
-                ReplicaId(*id),
-                log_id.as_ref().map_or(0, |log_id| log_id.index()),
-            )
+            (ReplicaId(*id), log_id.as_ref().map_or(0, |log_id| log_id.index()))
         });
         Some(ReplicaReport {
             table,
             replica_id: replica.replica_id,
             is_leader,
             last_log_index: metrics.last_log_index.unwrap_or(0),
-            applied_index: metrics
-                .last_applied
-                .as_ref()
-                .map_or(0, |log_id| log_id.index()),
+            applied_index: metrics.last_applied.as_ref().map_or(0, |log_id| log_id.index()),
             matched: matched.collect(),
             size_bytes,
             arrivals: interval.arrivals,
@@ -156,16 +139,9 @@ impl Measure {
             return;
         }
         let (start, end) = keys::rows(descriptor.table_id, &descriptor.range);
-        match replica
-            .engine
-            .approximate_size_bytes(Space::Data, &start, Some(&end))
-        {
+        match replica.engine.approximate_size_bytes(Space::Data, &start, Some(&end)) {
             Ok(bytes) => {
-                let size = Size {
-                    bytes,
-                    at_unix_ms: now_unix_ms,
-                    shape: descriptor.shape,
-                };
+                let size = Size { bytes, at_unix_ms: now_unix_ms, shape: descriptor.shape };
                 self.sizes.insert(replica.shard_id, size);
             }
             // The old size stays; an engine that fails shows as a fault of the replica.
@@ -197,9 +173,7 @@ impl Measure {
 /// A replica that waits for its first snapshot knows only what this node wrote down when it made it. It is reported all
 /// the same, at epoch 0.0: nobody could clean it up otherwise.
 fn waiting_entry(replica: &Replica) -> Option<ShardEntry> {
-    let stored = replica
-        .engine
-        .get(Space::Meta, &keys::node::replica(replica.shard_id));
+    let stored = replica.engine.get(Space::Meta, &keys::node::replica(replica.shard_id));
     let local: LocalReplica = decode(&stored.ok()??).ok()?;
     Some(local_entry(replica.shard_id, &local))
 }
@@ -217,11 +191,7 @@ fn local_entry(shard_id: ShardId, local: &LocalReplica) -> ShardEntry {
 }
 
 fn faulted_report(faulted: FaultedReplica, table: String) -> ReplicaReport {
-    let FaultedReplica {
-        shard_id,
-        local,
-        why,
-    } = faulted;
+    let FaultedReplica { shard_id, local, why } = faulted;
     ReplicaReport {
         shard: local_entry(shard_id, &local),
         table,

@@ -103,13 +103,7 @@ impl Reporter {
         started_unix_ms: u64,
     ) -> Self {
         let members = registry.transport().members().clone();
-        let source = source::NodeSource {
-            registry,
-            catalog,
-            kv,
-            directives,
-            gossip,
-        };
+        let source = source::NodeSource { registry, catalog, kv, directives, gossip };
         Self::of(Arc::new(source), members, started_unix_ms, data_dir)
     }
 
@@ -120,21 +114,11 @@ impl Reporter {
         started_unix_ms: u64,
         data_dir: PathBuf,
     ) -> Self {
-        let collected = Collected {
-            measure: Measure::new(data_dir),
-            state: ReportState::default(),
-        };
+        let collected =
+            Collected { measure: Measure::new(data_dir), state: ReportState::default() };
         let (frames, _) = broadcast::channel(FRAMES_MAX);
         let collected = Mutex::new(collected);
-        Self {
-            inner: Arc::new(Inner {
-                source,
-                members,
-                started_unix_ms,
-                collected,
-                frames,
-            }),
-        }
+        Self { inner: Arc::new(Inner { source, members, started_unix_ms, collected, frames }) }
     }
 
     /// Reports once a second until shutdown.
@@ -231,16 +215,11 @@ impl Reporter {
 
     fn collected(&self) -> MutexGuard<'_, Collected> {
         // Every part is whole between two calls, whatever a panicking one left behind.
-        self.inner
-            .collected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

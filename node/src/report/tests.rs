@@ -23,10 +23,7 @@ struct Source {
 
 impl ReportSource for Source {
     fn replicas(&self) -> Vec<Arc<Replica>> {
-        self.registry
-            .as_ref()
-            .map(Registry::all)
-            .unwrap_or_default()
+        self.registry.as_ref().map(Registry::all).unwrap_or_default()
     }
     fn faulted(&self) -> Vec<FaultedReplica> {
         self.faulted.lock().unwrap().clone()
@@ -47,10 +44,7 @@ impl ReportSource for Source {
         2.5
     }
     fn measured(&self, load: &NodeLoad) {
-        assert_eq!(
-            load.replicas as usize,
-            self.faulted().len() + self.replicas().len()
-        );
+        assert_eq!(load.replicas as usize, self.faulted().len() + self.replicas().len());
         self.told.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -62,11 +56,7 @@ fn faulted(shard: u64) -> FaultedReplica {
         start: b"a".into(),
         end: b"b".into(),
     };
-    FaultedReplica {
-        shard_id: ShardId(shard),
-        local,
-        why: "bad checksum".into(),
-    }
+    FaultedReplica { shard_id: ShardId(shard), local, why: "bad checksum".into() }
 }
 
 fn members() -> Members {
@@ -97,36 +87,19 @@ fn a_report_tells_of_node_and_faulted_replicas() {
     source.faulted.lock().unwrap().push(faulted(9));
     let reporter = reporter(&source, temp.path().into());
     let report = reporter.collect(5_000, SECOND);
-    assert_eq!(
-        (report.node_id, report.incarnation, report.at_unix_ms),
-        (NodeId(2), 77, 5_000)
-    );
-    assert_eq!(
-        (report.cluster_id.as_str(), report.controller_term),
-        ("c-1", Term(4))
-    );
+    assert_eq!((report.node_id, report.incarnation, report.at_unix_ms), (NodeId(2), 77, 5_000));
+    assert_eq!((report.cluster_id.as_str(), report.controller_term), ("c-1", Term(4)));
     assert_eq!(report.alive, [NodeId(1), NodeId(2)]);
     assert_eq!((report.full, report.interval_ms), (true, 1_000));
     let load = &report.load;
     assert_eq!((load.in_flight, load.fsync_ms_p99), (12, 2.5));
-    assert_eq!(
-        (load.replicas, load.leaders, load.requests_per_s),
-        (1, 0, 0.0)
-    );
+    assert_eq!((load.replicas, load.leaders, load.requests_per_s), (1, 0, 0.0));
     assert!(load.rss_bytes > 0 && load.disk_total_bytes >= load.disk_free_bytes);
     assert!(load.disk_total_bytes > 0);
-    let [replica] = report.replicas.as_slice() else {
-        panic!("{report:?}")
-    };
+    let [replica] = report.replicas.as_slice() else { panic!("{report:?}") };
     assert_eq!(replica.fault.as_deref(), Some("bad checksum"));
-    assert_eq!(
-        (replica.shard.shard_id, replica.replica_id),
-        (ShardId(9), ReplicaId(2))
-    );
-    assert_eq!(
-        (replica.table.as_str(), replica.shard.table_id),
-        ("table-t3", TableId(3))
-    );
+    assert_eq!((replica.shard.shard_id, replica.replica_id), (ShardId(9), ReplicaId(2)));
+    assert_eq!((replica.table.as_str(), replica.shard.table_id), ("table-t3", TableId(3)));
     assert_eq!(reporter.latest_replicas(), report.replicas);
     assert_eq!(reporter.load(), report.load);
     assert_eq!(source.told.load(Ordering::Relaxed), 1);
@@ -145,21 +118,12 @@ async fn every_subscriber_gets_its_own_numbers_and_sees_what_goes() {
     reporter.collect(2_000, SECOND);
 
     let first = early.next().await.unwrap();
-    assert_eq!(
-        (first.sequence, first.full, first.replicas.len()),
-        (1, true, 2)
-    );
+    assert_eq!((first.sequence, first.full, first.replicas.len()), (1, true, 2));
     let second = early.next().await.unwrap();
-    assert_eq!(
-        (second.sequence, second.full, second.replicas.len()),
-        (2, false, 0)
-    );
+    assert_eq!((second.sequence, second.full, second.replicas.len()), (2, false, 0));
     assert_eq!(second.gone, [ShardId(1)]);
     let first = late.next().await.unwrap();
-    assert_eq!(
-        (first.sequence, first.full, first.replicas.len()),
-        (1, true, 1)
-    );
+    assert_eq!((first.sequence, first.full, first.replicas.len()), (1, true, 1));
     drop(reporter);
     assert_eq!(early.next().await, None);
 }
@@ -195,10 +159,7 @@ async fn it_reports_by_itself_until_shutdown() {
     });
     for sequence in 1..=2 {
         let report = reports.next().await.unwrap();
-        assert_eq!(
-            (report.sequence, report.load.disk_total_bytes),
-            (sequence, 0)
-        );
+        assert_eq!((report.sequence, report.load.disk_total_bytes), (sequence, 0));
     }
     shutdown.cancel();
     running.await.unwrap();
@@ -225,36 +186,18 @@ async fn registry(state: Arc<MemoryEngine>) -> Registry {
     );
     let transport = Transport::new(members());
     let timing = RaftTiming::default();
-    let registry = Registry::new(
-        NodeId(2),
-        state,
-        log.unwrap(),
-        transport,
-        timing,
-        PathBuf::from("/"),
-    );
+    let registry =
+        Registry::new(NodeId(2), state, log.unwrap(), transport, timing, PathBuf::from("/"));
     let replica = ReplicaId(1);
-    let first = isobar_api::Replica {
-        replica_id: replica,
-        node_id: NodeId(2),
-        role: ReplicaRole::Voter,
-    };
-    let seed = Seed {
-        descriptor: descriptor(5, 1),
-        replicas: vec![first],
-    };
+    let first =
+        isobar_api::Replica { replica_id: replica, node_id: NodeId(2), role: ReplicaRole::Voter };
+    let seed = Seed { descriptor: descriptor(5, 1), replicas: vec![first] };
     registry.create_seeded(&seed, replica).await.unwrap();
-    registry
-        .create_empty(&descriptor(6, 2), ReplicaId(4))
-        .await
-        .unwrap();
+    registry.create_empty(&descriptor(6, 2), ReplicaId(4)).await.unwrap();
     registry.elect_if_first(&seed, replica).await;
     let ours = registry.get(ShardId(5)).unwrap();
     let metrics = ours.raft.wait(Some(Duration::from_secs(30)));
-    metrics
-        .current_leader(1, "the only replica leads")
-        .await
-        .unwrap();
+    metrics.current_leader(1, "the only replica leads").await.unwrap();
     registry
 }
 
@@ -262,10 +205,7 @@ async fn registry(state: Arc<MemoryEngine>) -> Registry {
 async fn running_replicas_are_reported_with_their_requests_once() {
     let state = Arc::new(MemoryEngine::new());
     let registry = registry(state.clone()).await;
-    let source = Arc::new(Source {
-        registry: Some(registry.clone()),
-        ..Source::default()
-    });
+    let source = Arc::new(Source { registry: Some(registry.clone()), ..Source::default() });
     let reporter = reporter(&source, PathBuf::from("/"));
     let mut reports = Box::pin(reporter.subscribe());
     let replica = registry.get(ShardId(5)).unwrap();
@@ -273,47 +213,27 @@ async fn running_replicas_are_reported_with_their_requests_once() {
     replica.meter.record_read(b"k", Some(&region), 3, 100);
 
     let first = reporter.collect(100_000, SECOND * 2);
-    let [leading, waiting] = first.replicas.as_slice() else {
-        panic!("{first:?}")
-    };
+    let [leading, waiting] = first.replicas.as_slice() else { panic!("{first:?}") };
     assert!(leading.is_leader && leading.last_log_index >= 1);
     assert_eq!(leading.shard.leader, Some(NodeId(2)));
     assert_eq!((leading.arrivals.len(), leading.arrivals[0].reads), (1, 3));
     assert_eq!((leading.latency.count, leading.hot_keys.len()), (1, 1));
     assert_eq!((first.load.requests_per_s, first.load.leaders), (0.5, 1));
-    assert_eq!(
-        (waiting.shard.shard_id, waiting.shard.table_id),
-        (ShardId(6), TableId(2))
-    );
-    assert_eq!(
-        (waiting.replica_id, waiting.shard.epoch),
-        (ReplicaId(4), Default::default())
-    );
+    assert_eq!((waiting.shard.shard_id, waiting.shard.table_id), (ShardId(6), TableId(2)));
+    assert_eq!((waiting.replica_id, waiting.shard.epoch), (ReplicaId(4), Default::default()));
     assert!(!waiting.is_leader && waiting.fault.is_none());
     assert_eq!(reports.next().await.unwrap().replicas.len(), 2);
     let status = reporter.latest_replicas();
-    assert_eq!(
-        status[0].latency.count, 1,
-        "asking for the status resets nothing"
-    );
+    assert_eq!(status[0].latency.count, 1, "asking for the status resets nothing");
 
     // Rows appear in the size when it is asked for again, ten seconds later.
     let mut batch = WriteBatch::new();
     batch.put(Space::Data, keys::row(TableId(1), b"k"), vec![0; 5_000]);
     state.write(batch).unwrap();
     let second = reporter.collect(105_000, SECOND);
-    assert_eq!(
-        second.replicas[0].latency.count, 0,
-        "the meters were taken before"
-    );
-    assert_eq!(
-        (second.replicas[0].size_bytes, second.load.requests_per_s),
-        (0, 0.0)
-    );
-    assert!(
-        reports.next().await.unwrap().replicas.is_empty(),
-        "nothing is new"
-    );
+    assert_eq!(second.replicas[0].latency.count, 0, "the meters were taken before");
+    assert_eq!((second.replicas[0].size_bytes, second.load.requests_per_s), (0, 0.0));
+    assert!(reports.next().await.unwrap().replicas.is_empty(), "nothing is new");
     assert!(reporter.collect(110_000, SECOND).replicas[0].size_bytes >= 5_000);
 
     registry.retire(ShardId(6), ReplicaId(4)).await.unwrap();

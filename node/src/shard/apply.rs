@@ -75,7 +75,9 @@ impl ShardStateMachine {
             let key = keys::row(descriptor.table_id, &mutation.key);
             let version = match self.engine.get(Space::Data, &key)? {
                 Some(stored) => {
-                    Row::decode(&stored).map_err(|why| EngineError::corruption(why.to_string()))?.version
+                    Row::decode(&stored)
+                        .map_err(|why| EngineError::corruption(why.to_string()))?
+                        .version
                 }
                 None => Version::ABSENT,
             };
@@ -105,7 +107,8 @@ impl ShardStateMachine {
         };
         let shape = descriptor.shape + 1;
         let parent = ShardDescriptor { range: left, shape, ..(*descriptor).clone() };
-        let child = ShardDescriptor { shard_id: split.child, range: right, shape, ..(*descriptor).clone() };
+        let child =
+            ShardDescriptor { shard_id: split.child, range: right, shape, ..(*descriptor).clone() };
         let result = StepResult {
             directive_id: DirectiveId(split.directive_id),
             step_index: split.step_index,
@@ -168,7 +171,8 @@ impl ShardStateMachine {
         batch: &mut WriteBatch,
     ) -> Result<(), EngineError> {
         let (start, end) = keys::steps(self.shard_id);
-        let held = self.engine.scan(Space::Meta, &keys::page(&start, &end, STEP_RESULTS_MAX + 1))?.rows;
+        let held =
+            self.engine.scan(Space::Meta, &keys::page(&start, &end, STEP_RESULTS_MAX + 1))?.rows;
         if held.len() >= STEP_RESULTS_MAX {
             // Keys ascend by directive id: the first is the oldest.
             batch.delete(Space::Meta, held[0].0.clone());
@@ -187,7 +191,9 @@ impl ShardStateMachine {
 fn as_repeated(outcome: WriteOutcome) -> WriteOutcome {
     match outcome {
         WriteOutcome::Applied { version, .. } => WriteOutcome::Applied { version, repeated: true },
-        WriteOutcome::Conflict { current, .. } => WriteOutcome::Conflict { current, repeated: true },
+        WriteOutcome::Conflict { current, .. } => {
+            WriteOutcome::Conflict { current, repeated: true }
+        }
         other => other,
     }
 }

@@ -139,7 +139,9 @@ impl fmt::Display for Command {
             Self::Write(write) => write!(f, "write of {} mutations", write.mutations.len()),
             Self::Split(split) => write!(f, "split into {}", split.child),
             Self::AllocateReplica => f.write_str("allocate replica"),
-            Self::NoteStep(note) => write!(f, "note d{} step {}", note.directive_id, note.step_index),
+            Self::NoteStep(note) => {
+                write!(f, "note d{} step {}", note.directive_id, note.step_index)
+            }
             Self::ExpireSessions { before_hlc } => write!(f, "expire sessions before {before_hlc}"),
         }
     }

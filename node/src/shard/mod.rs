@@ -14,7 +14,9 @@ mod snapshot;
 mod state;
 mod state_machine;
 
-pub use command::{Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteOutcome};
+pub use command::{
+    Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteOutcome,
+};
 pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, StagedSnapshot, Staging, StagingError};
 pub use state::{AppliedState, LocalReplica, ShardEvent, ShardState};
 pub use state_machine::{Seed, ShardStateMachine};

@@ -1,6 +1,9 @@
 //! Deduplication: the outcomes of a client's requests, kept until the client has acknowledged them.
 
-use super::{command::{ClientId, WriteOutcome}, keys};
+use super::{
+    command::{ClientId, WriteOutcome},
+    keys,
+};
 use crate::{
     consensus::raft::types::{decode, encode},
     engine::{Engine, EngineError, Space, WriteBatch},

@@ -65,7 +65,10 @@ impl LocalSnapshot {
     /// The next chunk, about [`limits::SNAPSHOT_CHUNK_BYTES`] long; `None` at the end.
     pub fn next_chunk(&self, cursor: &mut Cursor) -> Result<Option<Vec<u8>>, EngineError> {
         let Some(descriptor) = &self.descriptor else {
-            return Err(EngineError::new(EngineErrorKind::Internal, "an empty replica has no snapshot"));
+            return Err(EngineError::new(
+                EngineErrorKind::Internal,
+                "an empty replica has no snapshot",
+            ));
         };
         let mut records = Vec::new();
         let mut bytes = 0;
@@ -83,7 +86,11 @@ impl LocalSnapshot {
         }
         while bytes < limits::SNAPSHOT_CHUNK_BYTES && cursor.part <= 3 {
             let (kind, space, (start, end)) = match cursor.part {
-                1 => (RecordSpace::Row, Space::Data, keys::rows(descriptor.table_id, &descriptor.range)),
+                1 => (
+                    RecordSpace::Row,
+                    Space::Data,
+                    keys::rows(descriptor.table_id, &descriptor.range),
+                ),
                 2 => (RecordSpace::Session, Space::Sessions, keys::sessions(self.shard)),
                 _ => (RecordSpace::Step, Space::Meta, keys::steps(self.shard)),
             };
@@ -151,7 +158,11 @@ pub struct Staging {
 
 impl Staging {
     /// Begins, dropping what an earlier attempt left.
-    pub fn begin(engine: Arc<dyn Engine>, shard: ShardId, id: Vec<u8>) -> Result<Self, EngineError> {
+    pub fn begin(
+        engine: Arc<dyn Engine>,
+        shard: ShardId,
+        id: Vec<u8>,
+    ) -> Result<Self, EngineError> {
         let mut batch = WriteBatch::default();
         let (start, end) = keys::chunks(shard);
         batch.delete_range(Space::Staging, start, end);
@@ -178,7 +189,12 @@ impl Staging {
     }
 
     /// Compares with the manifest and makes the chunks durable.
-    pub fn finish(self, chunks: u32, bytes: u64, root: &[u8]) -> Result<StagedSnapshot, StagingError> {
+    pub fn finish(
+        self,
+        chunks: u32,
+        bytes: u64,
+        root: &[u8],
+    ) -> Result<StagedSnapshot, StagingError> {
         let computed = self.hasher.finalize();
         if chunks != self.chunks || bytes != self.bytes || computed.as_bytes().as_slice() != root {
             return Err(StagingError::Manifest);
@@ -265,7 +281,8 @@ fn verify(engine: &dyn Engine, shard: ShardId, staged: &StagedSnapshot) -> Resul
     let mut hasher = blake3::Hasher::new();
     for index in 0..staged.chunks {
         let chunk = engine.get(Space::Staging, &keys::chunk(shard, &staged.id, index))?;
-        let chunk = chunk.ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))?;
+        let chunk = chunk
+            .ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))?;
         hasher.update(blake3::hash(&chunk).as_bytes());
     }
     if hasher.finalize().as_bytes() == &staged.root_hash {
@@ -302,7 +319,8 @@ fn load_chunk(
     index: u32,
 ) -> Result<Vec<Record>, EngineError> {
     let stored = engine.get(Space::Staging, &keys::chunk(shard, &staged.id, index))?;
-    let stored = stored.ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))?;
+    let stored = stored
+        .ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))?;
     decode(&stored).map_err(|why| EngineError::corruption(format!("staged chunk {index}: {why}")))
 }
 

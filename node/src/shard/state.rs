@@ -5,7 +5,9 @@ use crate::{
     consensus::raft::types::{LogId, StoredMembership, encode},
     engine::{Space, WriteBatch},
 };
-use isobar_api::{Epoch, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId};
+use isobar_api::{
+    Epoch, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::{
     Arc, RwLock,
@@ -125,10 +127,7 @@ impl ShardState {
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         let inner = self.read();
-        Epoch {
-            shape: inner.descriptor.map_or(0, |d| d.shape),
-            membership: inner.membership_epoch,
-        }
+        Epoch { shape: inner.descriptor.map_or(0, |d| d.shape), membership: inner.membership_epoch }
     }
 
     /// Highest clock reading given to a row.

@@ -9,7 +9,10 @@ use super::{
     state::{AppliedState, LocalReplica, ShardEvent, ShardState},
 };
 use crate::{
-    consensus::raft::types::{Entry, LogId, RaftNode, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, encode, seed_log_id},
+    consensus::raft::types::{
+        Entry, LogId, RaftNode, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, encode,
+        seed_log_id,
+    },
     engine::{Engine, EngineError, EngineErrorKind, Space, WriteBatch},
 };
 use futures::{Stream, TryStreamExt};
@@ -54,8 +57,9 @@ impl Seed {
             .iter()
             .map(|r| (r.replica_id.0, RaftNode { node_id: r.node_id.0 }))
             .collect();
-        let membership = openraft::Membership::new(vec![voters], nodes)
-            .map_err(|why| EngineError::new(EngineErrorKind::Internal, format!("first members: {why}")))?;
+        let membership = openraft::Membership::new(vec![voters], nodes).map_err(|why| {
+            EngineError::new(EngineErrorKind::Internal, format!("first members: {why}"))
+        })?;
         let applied = AppliedState {
             last_applied: Some(seed_log_id()),
             membership: StoredMembership::new(Some(seed_log_id()), membership),
@@ -228,9 +232,7 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<Snapshot>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         if self.applied.last_applied.is_none() {
             return Ok(None);
         }
@@ -249,9 +251,7 @@ pub struct SnapshotBuilder {
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = ShardSnapshot;
 
-    async fn build_snapshot(
-        &mut self,
-    ) -> Result<Snapshot, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let engine = self.engine.clone();
         tokio::task::spawn_blocking(move || engine.sync()).await.map_err(io::Error::other)??;
         let taken = match std::mem::replace(&mut self.taken, Err(None)) {

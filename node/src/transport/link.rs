@@ -50,7 +50,8 @@ impl Link {
     }
 
     pub(super) async fn call(&self, message: Message, timeout: Duration) -> Answer {
-        let unreachable = |why: &str| TransportError::Unreachable { node: self.node, why: why.into() };
+        let unreachable =
+            |why: &str| TransportError::Unreachable { node: self.node, why: why.into() };
         if !self.connected.load(Ordering::Relaxed) {
             return Err(unreachable("not connected"));
         }
@@ -110,7 +111,10 @@ impl Runner {
     }
 
     /// Runs one stream; `Ok` once the link itself is gone.
-    async fn stream(&self, frames: &mut mpsc::Receiver<(Instant, RaftFrame)>) -> Result<(), String> {
+    async fn stream(
+        &self,
+        frames: &mut mpsc::Receiver<(Instant, RaftFrame)>,
+    ) -> Result<(), String> {
         let mut client = self.transport.peer(self.node).map_err(|e| e.to_string())?;
         let (out, outgoing) = mpsc::channel(QUEUE_FRAMES);
         let open = client.raft_stream(ReceiverStream::new(outgoing));
@@ -120,21 +124,28 @@ impl Runner {
             .map_err(|status| status.message().to_owned())?
             .into_inner();
         self.connected.store(true, Ordering::Relaxed);
-        loop {
-            tokio::select! {
-                frame = frames.recv() => {
-                    let Some((due, frame)) = frame else { return Ok(()) };
-                    tokio::time::sleep_until(due).await;
-                    if out.send(frame).await.is_err() {
-                        return Err("the stream closed".into());
-                    }
+        // Two loops side by side: a frame that waits for its emulated way must not hold up answers.
+        let send = async {
+            while let Some((due, frame)) = frames.recv().await {
+                tokio::time::sleep_until(due).await;
+                if out.send(frame).await.is_err() {
+                    return Err("the stream closed".to_owned());
                 }
-                answer = answers.next() => match answer {
-                    Some(Ok(frame)) => self.complete(frame),
-                    Some(Err(status)) => return Err(status.message().to_owned()),
-                    None => return Err("the peer closed the stream".into()),
-                },
             }
+            Ok(())
+        };
+        let receive = async {
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok(frame) => self.complete(frame),
+                    Err(status) => return Err(status.message().to_owned()),
+                }
+            }
+            Err("the peer closed the stream".to_owned())
+        };
+        tokio::select! {
+            ended = send => ended,
+            ended = receive => ended,
         }
     }
 
@@ -162,7 +173,8 @@ impl Runner {
     }
 
     fn fail_pending(&self, why: &str) {
-        let pending = std::mem::take(&mut *self.pending.lock().expect("no holder of this lock panics"));
+        let pending =
+            std::mem::take(&mut *self.pending.lock().expect("no holder of this lock panics"));
         for waiting in pending.into_values() {
             let error = TransportError::Unreachable { node: self.node, why: why.into() };
             let _ = waiting.send(Err(error));

@@ -7,6 +7,7 @@
 //! ```
 //! An emulated WAN delay is applied to every frame, in both directions, without reordering requests.
 
+mod cluster_stamp;
 mod link;
 pub mod server;
 mod snapshot;
@@ -15,15 +16,23 @@ pub use snapshot::Outgoing;
 
 use crate::members::Members;
 use bytes::Bytes;
+use cluster_stamp::ClusterStamp;
+pub(crate) use cluster_stamp::refuse_strangers;
 use isobar_api::{ApiError, ErrorCode, NodeId, ShardId, limits, proto};
 use link::Link;
 use proto::peer_client::PeerClient;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
+
+/// A client for the calls between nodes. Each call names the cluster.
+pub type Peer = PeerClient<InterceptedService<Channel, ClusterStamp>>;
 
 /// What a frame asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +125,24 @@ pub struct Transport {
     members: Members,
     links: Arc<Mutex<HashMap<NodeId, Arc<Link>>>>,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
+    cluster_id: Arc<OnceLock<String>>,
 }
 
 impl Transport {
     /// A transport without any connection yet.
     pub fn new(members: Members) -> Self {
-        Self { members, links: Arc::default(), channels: Arc::default() }
+        Self {
+            members,
+            links: Arc::default(),
+            channels: Arc::default(),
+            cluster_id: Arc::default(),
+        }
+    }
+
+    /// Names the cluster in every call from now on.
+    pub fn set_cluster_id(&self, cluster_id: &str) {
+        // A node never changes its cluster.
+        let _ = self.cluster_id.set(cluster_id.to_owned());
     }
 
     /// The members it knows.
@@ -153,7 +174,9 @@ impl Transport {
             return Ok(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{}", member.address))
-            .map_err(|why| ApiError::new(ErrorCode::BadAddress, format!("{}: {why}", member.address)))?
+            .map_err(|why| {
+                ApiError::new(ErrorCode::BadAddress, format!("{}: {why}", member.address))
+            })?
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(2))
             .http2_keep_alive_interval(Duration::from_secs(5))
@@ -165,8 +188,9 @@ impl Transport {
     }
 
     /// A client for the unary calls between nodes. The caller applies [`Self::delayed`].
-    pub fn peer(&self, node: NodeId) -> Result<PeerClient<Channel>, ApiError> {
-        let client = PeerClient::new(self.channel(node)?);
+    pub fn peer(&self, node: NodeId) -> Result<Peer, ApiError> {
+        let stamp = ClusterStamp::new(self.cluster_id.get());
+        let client = PeerClient::with_interceptor(self.channel(node)?, stamp);
         Ok(client
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
@@ -186,9 +210,10 @@ impl Transport {
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(ApiError::from_status(&status)),
-            Err(_) => {
-                Err(ApiError::new(ErrorCode::DeadlineExceeded, format!("{node} did not answer in time")))
-            }
+            Err(_) => Err(ApiError::new(
+                ErrorCode::DeadlineExceeded,
+                format!("{node} did not answer in time"),
+            )),
         }
     }
 }

@@ -64,8 +64,9 @@ impl PeerServer {
     async fn dispatch(&self, frame: &RaftFrame) -> Result<Vec<u8>, Unanswered> {
         let replica = self.registry.get(ShardId(frame.shard_id));
         let replica = replica.filter(|r| r.replica_id.0 == frame.to_replica);
-        let raft = &replica.ok_or(Unanswered::UnknownReplica)?.raft;
-        handle(raft, frame).await
+        let replica = replica.ok_or(Unanswered::UnknownReplica)?;
+        replica.check_running().map_err(|error| Unanswered::Failed(error.to_string()))?;
+        handle(&replica.raft, frame).await
     }
 
     async fn receive_snapshot(
@@ -73,7 +74,8 @@ impl PeerServer {
         mut frames: Streaming<SnapshotFrame>,
     ) -> Result<SnapshotReply, ApiError> {
         let malformed = |what: &str| ApiError::new(ErrorCode::InvalidArgument, what.to_owned());
-        let broken = |status: Status| ApiError::new(ErrorCode::Unreachable, status.message().to_owned());
+        let broken =
+            |status: Status| ApiError::new(ErrorCode::Unreachable, status.message().to_owned());
         let first = frames.next().await.transpose().map_err(broken)?;
         let Some(SnapshotFrame { part: Some(Part::Header(header)) }) = first else {
             return Err(malformed("a snapshot begins with its header"));
@@ -98,26 +100,32 @@ impl PeerServer {
                         staging.finish(m.chunks, m.bytes, &m.root_hash)
                     });
                     let finished = finished.await.map_err(|_| malformed("staging stopped"))?;
-                    break finished.map_err(|why| ApiError::new(ErrorCode::Corruption, why.to_string()))?;
+                    break finished
+                        .map_err(|why| ApiError::new(ErrorCode::Corruption, why.to_string()))?;
                 }
-                Some(Part::Header(_)) | None => return Err(malformed("a snapshot ends with its manifest")),
+                Some(Part::Header(_)) | None => {
+                    return Err(malformed("a snapshot ends with its manifest"));
+                }
             }
         };
         let snapshot = Snapshot { meta, snapshot: ShardSnapshot::Staged(staged) };
         let installed = replica.raft.install_full_snapshot(vote, snapshot).await;
-        let response = installed.map_err(|e| replica.error(ErrorCode::StorageFailed, error_chain(&e)))?;
+        let response =
+            installed.map_err(|e| replica.error(ErrorCode::StorageFailed, error_chain(&e)))?;
         Ok(SnapshotReply { payload: encode(&response).into(), error: String::new() })
     }
 
     fn check_room(&self, descriptor: &ShardDescriptor) -> Result<(), ApiError> {
         let own = self.members.own();
         if !descriptor.rule.allows(&own.region) {
-            let message = format!("{} is not an allowed region of {}", own.region, descriptor.shard_id);
+            let message =
+                format!("{} is not an allowed region of {}", own.region, descriptor.shard_id);
             return Err(ApiError::new(ErrorCode::Refused, message));
         }
         let free = self.registry.disk_free_bytes();
         if free < self.disk_reserve_bytes {
-            let message = format!("{free} bytes are free, {} are kept in reserve", self.disk_reserve_bytes);
+            let message =
+                format!("{free} bytes are free, {} are kept in reserve", self.disk_reserve_bytes);
             return Err(ApiError::new(ErrorCode::DiskFull, message));
         }
         Ok(())
@@ -188,7 +196,9 @@ impl Peer for PeerServer {
     ) -> Result<Response<EnsureReplicaResponse>, Status> {
         let request = request.into_inner();
         let descriptor: ShardDescriptor = serde_json::from_slice(&request.descriptor_json)
-            .map_err(|why| ApiError::new(ErrorCode::InvalidArgument, format!("descriptor: {why}")))?;
+            .map_err(|why| {
+                ApiError::new(ErrorCode::InvalidArgument, format!("descriptor: {why}"))
+            })?;
         descriptor.rule.validate()?;
         self.check_room(&descriptor)?;
         self.admission.admit(&request.cluster_id)?;
@@ -221,7 +231,8 @@ impl Peer for PeerServer {
             ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
         })?;
         let index = replica.leader_barrier().await?;
-        let member = replica.state.replicas().iter().any(|r| r.replica_id.0 == request.from_replica);
+        let member =
+            replica.state.replicas().iter().any(|r| r.replica_id.0 == request.from_replica);
         if !member {
             let message = format!("r{} is not a replica of the shard", request.from_replica);
             return Err(replica.error(ErrorCode::Refused, message).into());
@@ -235,7 +246,8 @@ impl Peer for PeerServer {
     ) -> Result<Response<RetireReplicaResponse>, Status> {
         let request = request.into_inner();
         let (shard, replica) = (ShardId(request.shard_id), ReplicaId(request.replica_id));
-        let retired = self.registry.retire_if_removed(shard, replica, NodeId(request.from_node)).await?;
+        let retired =
+            self.registry.retire_if_removed(shard, replica, NodeId(request.from_node)).await?;
         Ok(Response::new(RetireReplicaResponse { retired }))
     }
 }

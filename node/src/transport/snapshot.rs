@@ -42,9 +42,11 @@ impl Transport {
         let mut client = self.peer(node).map_err(|e| unreachable(e.to_string()))?;
         let (frames, stream) = mpsc::channel(CHUNKS_AHEAD);
         let header = self.header(&outgoing);
-        let reader = tokio::task::spawn_blocking(move || produce(&outgoing.snapshot, header, &frames));
+        let reader =
+            tokio::task::spawn_blocking(move || produce(&outgoing.snapshot, header, &frames));
         tokio::time::sleep(self.members.one_way_delay_to(node)).await;
-        let sent = tokio::time::timeout(timeout, client.install_snapshot(ReceiverStream::new(stream)));
+        let sent =
+            tokio::time::timeout(timeout, client.install_snapshot(ReceiverStream::new(stream)));
         let reply = match sent.await {
             Err(_) => return Err(TransportError::Timeout { node }),
             Ok(Err(status)) => return Err(unreachable(status.message().to_owned())),

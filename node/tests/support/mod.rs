@@ -1,5 +1,8 @@
 //! Starts nodes in this process and talks to them over gRPC.
 
+// Every test binary is compiled with its own copy and uses a part of it.
+#![allow(dead_code)]
+
 use isobar_api::{
     ApiError, DirectiveId, NodeId, Region, ShardEntry, ShardId, TableId, Term,
     directive::{Refusal, Step, StepEvent, StepOrder, StepResult},
@@ -13,9 +16,9 @@ use isobar_api::{
 use isobar_node::{NodeConfig, NodeService};
 use std::{
     collections::BTreeMap,
-    thread::JoinHandle,
     net::SocketAddr,
     path::PathBuf,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,9 +47,11 @@ fn start_node(config: NodeConfig) -> RunningNode {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let ended = runtime.block_on(async move { NodeService::start(config).await?.run(stopped).await });
+        let ended =
+            runtime.block_on(async move { NodeService::start(config).await?.run(stopped).await });
         runtime.shutdown_timeout(Duration::from_secs(5));
         ended
     });
@@ -130,7 +135,8 @@ impl Cluster {
         ended.await.expect("no panic").expect("no panic").expect("a clean stop");
     }
 
-    fn channel(&self, node: NodeId) -> Channel {
+    /// A new connection to a node.
+    pub fn channel(&self, node: NodeId) -> Channel {
         let address = self.addresses[node.0 as usize - 1];
         Channel::from_shared(format!("http://{address}")).expect("an address").connect_lazy()
     }
@@ -146,7 +152,9 @@ impl Cluster {
             let mut client = NodeClient::new(self.channel(node));
             if let Ok(map) = client.get_shard_map(ShardMapRequest { table: String::new() }).await {
                 let map = map.into_inner();
-                if map.shards.len() >= best.shards.len() && map.tables_json.len() >= best.tables_json.len() {
+                if map.shards.len() >= best.shards.len()
+                    && map.tables_json.len() >= best.tables_json.len()
+                {
                     best = map;
                 }
             }
@@ -167,10 +175,26 @@ impl Cluster {
             replicas_max: replicas + 2,
             ack: AckLevel::Majority,
         };
-        let spec = TableSpec { name: name.into(), rule, split_keys: vec![] };
+        self.create_table_with(name, rule, &[]).await;
+    }
+
+    /// Creates a table with a rule of its own, cut at keys from the start.
+    pub async fn create_table_with(&mut self, name: &str, rule: TableRule, split_keys: &[&str]) {
+        let split_keys = split_keys.iter().map(ToString::to_string).collect();
+        let spec = TableSpec { name: name.into(), rule, split_keys };
         let spec_json = serde_json::to_vec(&spec).expect("plain data").into();
         let mut node = NodeClient::new(self.channel(self.any()));
         node.create_table(CreateTableRequest { spec_json }).await.expect("the table is made");
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The region of a node.
+    pub fn region(&self, node: NodeId) -> Region {
+        self.config(node).region
     }
 
     async fn table_id(&self, name: &str) -> TableId {
@@ -207,7 +231,9 @@ impl Cluster {
         loop {
             for &node in self.running.keys() {
                 let mut client = NodeClient::new(self.channel(node));
-                let Ok(status) = client.get_status(proto::GetStatusRequest {}).await else { continue };
+                let Ok(status) = client.get_status(proto::GetStatusRequest {}).await else {
+                    continue;
+                };
                 let status: isobar_api::report::NodeStatus =
                     serde_json::from_slice(&status.into_inner().status_json).expect("a status");
                 let found = status.replicas.into_iter().find(|r| r.shard.shard_id == shard);
@@ -226,7 +252,12 @@ impl Cluster {
     }
 
     /// One item at the shard's leader; routed again while it moves.
-    async fn execute(&self, table: &str, key: &[u8], op: Op) -> Result<kv_result::Result, ApiError> {
+    async fn execute(
+        &self,
+        table: &str,
+        key: &[u8],
+        op: Op,
+    ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
         loop {
             let entry = self.route(table, key).await;
@@ -241,7 +272,8 @@ impl Cluster {
             };
             let kv_result::Result::Error(error) = answer else { return Ok(answer) };
             let error = ApiError::from(error);
-            let moving = error.code.as_str().starts_with("ISO-2") || error.code.as_str() == "ISO-5003";
+            let moving =
+                error.code.as_str().starts_with("ISO-2") || error.code.as_str() == "ISO-5003";
             if !moving || began.elapsed() > WITHIN {
                 return Err(error);
             }
@@ -273,7 +305,8 @@ impl Cluster {
     /// Puts a row.
     pub async fn put(&mut self, table: &str, key: &[u8], value: &[u8]) {
         self.sequence += 1;
-        let written = self.write(table, [9; 16], self.sequence, vec![put_op(key, value, None)]).await;
+        let written =
+            self.write(table, [9; 16], self.sequence, vec![put_op(key, value, None)]).await;
         assert!(written.expect("the put is answered").applied);
     }
 
@@ -320,17 +353,21 @@ impl Cluster {
     /// Sends any bytes as an order to the shard's leader.
     pub async fn send(&self, shard: ShardId, order_json: Vec<u8>) -> Result<StepResult, Refusal> {
         let node = self.led_entry(shard).await.leader.expect("led_entry waits for it");
-        let mut client = NodeClient::new(self.channel(node));
-        let request =
-            ExecuteStepRequest { order_json: order_json.into(), traceparent: String::new() };
-        let mut events = client.execute_step(request).await.expect("the call is taken").into_inner();
-        while let Some(frame) = events.message().await.expect("the stream goes on") {
-            match serde_json::from_slice(&frame.event_json).expect("an event") {
-                StepEvent::Done(result) => return Ok(result),
-                StepEvent::Refused { refusal } => return Err(refusal),
-                StepEvent::Accepted | StepEvent::Progress { .. } => {}
-            }
-        }
-        panic!("the stream ended without a result");
+        send_to(self.channel(node), order_json).await
     }
+}
+
+/// Sends any bytes as an order to a node, and waits for the end of its answer.
+pub async fn send_to(node: Channel, order_json: Vec<u8>) -> Result<StepResult, Refusal> {
+    let request = ExecuteStepRequest { order_json: order_json.into(), traceparent: String::new() };
+    let events = NodeClient::new(node).execute_step(request).await;
+    let mut events = events.expect("the call is taken").into_inner();
+    while let Some(frame) = events.message().await.expect("the stream goes on") {
+        match serde_json::from_slice(&frame.event_json).expect("an event") {
+            StepEvent::Done(result) => return Ok(result),
+            StepEvent::Refused { refusal } => return Err(refusal),
+            StepEvent::Accepted | StepEvent::Progress { .. } => {}
+        }
+    }
+    panic!("the stream ended without a result");
 }

@@ -23,10 +23,7 @@ fn a_dead_nodes_replica_is_replaced_after_the_set_time_add_before_remove() {
     let mut w = World::new();
     w.shard(1, &[1, 3, 5], &[("eu", 100.0)]);
     w.kill(3, 299);
-    assert_eq!(
-        w.refusal(1, Kind::Repair),
-        "n3 is dead, replaced in 1 s if it stays so"
-    );
+    assert_eq!(w.refusal(1, Kind::Repair), "n3 is dead, replaced in 1 s if it stays so");
     w.kill(3, 300);
     let d = w.only();
     assert_eq!(
@@ -54,9 +51,7 @@ fn repair_does_not_wait_for_load_data() {
 #[test]
 fn a_failed_storage_is_repaired_at_once_and_a_learner_is_used() {
     let mut w = World::new();
-    w.shard(1, &[1, 3, 5], &[])
-        .faults
-        .insert(ReplicaId(3), "bad block".into());
+    w.shard(1, &[1, 3, 5], &[]).faults.insert(ReplicaId(3), "bad block".into());
     assert_eq!(short(&w.only().steps), "+2 ^2 -5");
     w.learner(1, 4);
     assert_eq!(short(&w.only().steps), "^4 -5");
@@ -71,24 +66,12 @@ fn repair_knows_when_to_stop() {
     w.kill(4, 10);
     w.shard(2, &[4], &[]);
     w.view.shards.remove(&ShardId(2));
-    assert!(
-        w.refusal(1, Kind::Repair)
-            .contains("outside the allowed regions")
-    );
+    assert!(w.refusal(1, Kind::Repair).contains("outside the allowed regions"));
     let mut w = World::new();
     w.shard(1, &[1, 3, 5], &[]);
     w.kill(3, 1_000);
-    w.view
-        .tables
-        .get_mut(&TableId(1))
-        .expect("one")
-        .spec
-        .rule
-        .replicas_max = 3;
-    assert!(
-        w.refusal(1, Kind::Repair)
-            .contains("the table allows 3 replicas")
-    );
+    w.view.tables.get_mut(&TableId(1)).expect("one").spec.rule.replicas_max = 3;
+    assert!(w.refusal(1, Kind::Repair).contains("the table allows 3 replicas"));
     let mut w = World::new();
     w.shard(1, &[1, 3, 5], &[]);
     w.policy.repair.dead_share_max = 1.0;
@@ -96,10 +79,7 @@ fn repair_knows_when_to_stop() {
     w.kill(5, 1_000);
     assert!(w.refusal(1, Kind::Repair).contains("quorum lost: 1 of 3"));
     w.policy.repair.dead_share_max = 0.3;
-    assert!(
-        w.refusal(1, Kind::Repair)
-            .contains("mass failure: 2 of 5 nodes")
-    );
+    assert!(w.refusal(1, Kind::Repair).contains("mass failure: 2 of 5 nodes"));
 }
 
 #[test]
@@ -128,11 +108,7 @@ fn missing_surplus_and_left_over_replicas_are_tidied() {
     w.shard(1, &[1, 3, 5], &[]).changed_unix_ms = now;
     w.learner(1, 2);
     assert!(w.plan().directives.is_empty(), "it may still be wanted");
-    w.view
-        .shards
-        .get_mut(&ShardId(1))
-        .expect("one")
-        .changed_unix_ms = 0;
+    w.view.shards.get_mut(&ShardId(1)).expect("one").changed_unix_ms = 0;
     assert_eq!(short(&w.only().steps), "-2");
 }
 
@@ -146,19 +122,9 @@ fn draining_hands_leadership_over_then_adds_then_removes() {
         (d.kind, short(&d.steps).as_str(), short(&d.undo).as_str()),
         (Kind::Drain, ">3 +2 ^2 -1", "+1 ^1 >1 -2")
     );
-    w.view
-        .tables
-        .get_mut(&TableId(1))
-        .expect("one")
-        .spec
-        .rule
-        .replicas = 1;
+    w.view.tables.get_mut(&TableId(1)).expect("one").spec.rule.replicas = 1;
     w.shard(1, &[1], &[]);
-    assert_eq!(
-        short(&w.only().steps),
-        "+2 ^2 >2 -1",
-        "nobody else could lead meanwhile"
-    );
+    assert_eq!(short(&w.only().steps), "+2 ^2 >2 -1", "nobody else could lead meanwhile");
 }
 
 #[test]
@@ -179,10 +145,7 @@ fn what_blocks_a_drain_is_listed_with_reasons() {
     });
     let free = drain_blockers(&w.input(), NodeId(1));
     assert_eq!(free.iter().map(|b| b.shard.0).collect::<Vec<_>>(), [1, 2]);
-    assert!(
-        free[0].reason.contains("can move") && free[0].directive.is_none(),
-        "{free:?}"
-    );
+    assert!(free[0].reason.contains("can move") && free[0].directive.is_none(), "{free:?}");
     assert_eq!(
         (free[1].directive, free[1].reason.as_str()),
         (Some(DirectiveId(9)), "d9 is working on the shard")
@@ -197,36 +160,17 @@ fn what_blocks_a_drain_is_listed_with_reasons() {
 fn a_hot_shard_is_cut_in_the_middle_of_its_requests() {
     let mut w = World::new();
     w.shard(1, &[1, 3, 5], &[("eu", 2_700.0)]);
-    assert!(
-        w.plan().directives.is_empty(),
-        "the lower bound is 2430, the limit 2500"
-    );
+    assert!(w.plan().directives.is_empty(), "the lower bound is 2430, the limit 2500");
     w.shard(1, &[1, 3, 5], &[("eu", 3_000.0)]);
     let d = w.only();
-    assert_eq!(
-        (d.kind, short(&d.steps).as_str()),
-        (Kind::Split, "/k0000000014")
-    );
+    assert_eq!((d.kind, short(&d.steps).as_str()), (Kind::Split, "/k0000000014"));
     assert_eq!((d.predicted.before, d.predicted.after), (3_000.0, 1_500.0));
     let shard = w.shard(1, &[1, 3, 5], &[("eu", 3_000.0)]);
-    shard.hot_keys = vec![HotKey {
-        key: "k0000000014".into(),
-        share: 0.3,
-    }];
-    assert_eq!(
-        short(&w.only().steps),
-        "/k0000000013",
-        "not the hot key itself"
-    );
+    shard.hot_keys = vec![HotKey { key: "k0000000014".into(), share: 0.3 }];
+    assert_eq!(short(&w.only().steps), "/k0000000013", "not the hot key itself");
     let shard = w.shard(1, &[1, 3, 5], &[("eu", 3_000.0)]);
-    shard.hot_keys = vec![HotKey {
-        key: "k0000000014".into(),
-        share: 0.73,
-    }];
-    assert_eq!(
-        w.refusal(1, Kind::Split),
-        "unsplittable: one key takes 73 %"
-    );
+    shard.hot_keys = vec![HotKey { key: "k0000000014".into(), share: 0.73 }];
+    assert_eq!(w.refusal(1, Kind::Split), "unsplittable: one key takes 73 %");
     w.shard(1, &[1, 3, 5], &[("eu", 3_000.0)]).access_octiles = vec!["a".into(), "z".into()];
     assert!(w.refusal(1, Kind::Split).contains("no key is known"));
     w.shard(1, &[1, 3, 5], &[("eu", 3.0)]).size_bytes = 5 << 30;
@@ -245,11 +189,7 @@ fn leadership_follows_the_readers() {
     assert_eq!(d.predicted.metric, "read_rtt_ms_mean");
     assert!((d.predicted.before - 72.0).abs() < 1e-9 && (d.predicted.after - 8.0).abs() < 1e-9);
     assert!(d.predicted.after_lower < 8.0 && d.predicted.after_upper > 8.0);
-    assert!(
-        d.reason.contains("90 % of 100.0 reads/s come from eu"),
-        "{}",
-        d.reason
-    );
+    assert!(d.reason.contains("90 % of 100.0 reads/s come from eu"), "{}", d.reason);
     assert_eq!(d.model_version, "seasonal_naive");
 }
 
@@ -257,18 +197,12 @@ fn leadership_follows_the_readers() {
 fn doubtful_gains_are_left_alone() {
     let mut w = World::new();
     w.shard(1, &[3, 1, 5], &[("eu", 51.0), ("us", 49.0)]);
-    assert!(
-        w.refusal(1, Kind::TransferLeader)
-            .contains("the gain may be as small as")
-    );
+    assert!(w.refusal(1, Kind::TransferLeader).contains("the gain may be as small as"));
     w.shard(1, &[3, 1, 5], &[("eu", 90.0), ("us", 10.0)]);
     for f in w.forecasts.values_mut().flat_map(|f| f.values_mut()) {
         f.reads_per_s = [0.0, f.reads_per_s[1], 10.0 * f.reads_per_s[1]];
     }
-    assert!(
-        w.refusal(1, Kind::TransferLeader)
-            .contains("the gain may be as small as")
-    );
+    assert!(w.refusal(1, Kind::TransferLeader).contains("the gain may be as small as"));
     // The worst mix inside the intervals gains (81 - 79) * 80 / (81 + 79) = 1 ms; the policy asks for 2.
     let mut bounds = [[81.0, 90.0, 99.0], [5.0, 10.0, 79.0]].into_iter();
     for f in w.forecasts.values_mut().flat_map(|f| f.values_mut()) {
@@ -280,10 +214,7 @@ fn doubtful_gains_are_left_alone() {
     w.shard(1, &[3, 1, 5], &[("eu", 0.5)]);
     assert!(w.refusal(1, Kind::TransferLeader).contains("too few"));
     w.shard(1, &[3, 1, 5], &[("mars", 90.0), ("eu", 1.0)]);
-    assert!(
-        w.refusal(1, Kind::TransferLeader)
-            .contains("known round-trip time")
-    );
+    assert!(w.refusal(1, Kind::TransferLeader).contains("known round-trip time"));
 }
 
 #[test]
@@ -296,18 +227,12 @@ fn a_replica_moves_where_no_voter_is_and_the_farthest_goes() {
         ["+1 ^1 >1 -3", "+1 ^1 >1 -4", "+2 ^2 >2 -3", "+2 ^2 >2 -4"]
             .contains(&short(&d.steps).as_str())
     );
-    assert_eq!(
-        d.predicted.after, 0.0,
-        "and us keeps one voter, so three regions are spanned"
-    );
+    assert_eq!(d.predicted.after, 0.0, "and us keeps one voter, so three regions are spanned");
     w.allow(&["us", "ap"]);
     assert!(w.plan().directives.is_empty(), "eu is not allowed");
     w.allow(&[]);
     w.policy.balance.move_replicas = false;
-    assert!(
-        w.refusal(1, Kind::TransferLeader)
-            .contains("the policy allows no replica moves")
-    );
+    assert!(w.refusal(1, Kind::TransferLeader).contains("the policy allows no replica moves"));
 }
 
 #[test]
@@ -321,11 +246,7 @@ fn a_move_must_beat_the_best_transfer() {
     w.policy.balance.gain_ms_min = 79.999;
     w.rtt.set(&region("eu"), &region("us"), 79.0);
     let d = w.only();
-    assert_eq!(
-        d.kind,
-        Kind::TransferLeader,
-        "81 ms by transfer, only 79 more by a move"
-    );
+    assert_eq!(d.kind, Kind::TransferLeader, "81 ms by transfer, only 79 more by a move");
 }
 
 #[test]
@@ -336,23 +257,13 @@ fn load_is_levelled_inside_a_region() {
         w.shard(s + 1, &[1, 2, 5], &[("eu", 10.0)]);
     }
     let d = w.only();
-    assert_eq!(
-        (d.kind, short(&d.steps).as_str()),
-        (Kind::TransferLeader, ">2")
-    );
+    assert_eq!((d.kind, short(&d.steps).as_str()), (Kind::TransferLeader, ">2"));
     assert_eq!((d.predicted.before, d.predicted.after), (100.0, 90.0));
     for s in 0..10 {
         w.shard(s + 1, &[1, 3, 5], &[("eu", 10.0)]);
     }
-    assert_eq!(
-        short(&w.only().steps),
-        "+2 ^2 >2 -1",
-        "no voter there, so a replica moves"
-    );
+    assert_eq!(short(&w.only().steps), "+2 ^2 >2 -1", "no voter there, so a replica moves");
     w.policy.balance.dead_band_share = 1.0;
     w.policy.balance.gap_share_max = 0.05;
-    assert!(
-        w.plan().directives.is_empty(),
-        "each shard carries more than 5 % of the gap"
-    );
+    assert!(w.plan().directives.is_empty(), "each shard carries more than 5 % of the gap");
 }

@@ -33,10 +33,8 @@ fn run(w: &mut Synthetic, rounds: usize) -> (BTreeMap<ShardId, Vec<NodeId>>, Opt
         let now = w.now_unix_ms;
         apply_plan(&mut w.view, &mut w.history, &made, now).expect("every step can be done");
         for d in &made.directives {
-            if let Some(Step::TransferLeader { node }) = d
-                .steps
-                .iter()
-                .rfind(|s| matches!(s, Step::TransferLeader { .. }))
+            if let Some(Step::TransferLeader { node }) =
+                d.steps.iter().rfind(|s| matches!(s, Step::TransferLeader { .. }))
             {
                 leaders.entry(d.shard).or_default().push(*node);
             }
@@ -53,11 +51,7 @@ fn assert_at_rest(leaders: &BTreeMap<ShardId, Vec<NodeId>>, quiet_since: Option<
         let mut nodes = path.clone();
         nodes.sort_unstable();
         nodes.dedup();
-        assert_eq!(
-            nodes.len(),
-            path.len(),
-            "{shard} came back to a node it had left: {path:?}"
-        );
+        assert_eq!(nodes.len(), path.len(), "{shard} came back to a node it had left: {path:?}");
     }
 }
 
@@ -67,14 +61,8 @@ fn a_fixed_load_comes_to_rest_and_stays() {
         let mut w = synthetic_input(4 + seed % 9, 20 + 5 * seed, seed);
         let (leaders, quiet) = run(&mut w, 60);
         assert_at_rest(&leaders, quiet);
-        assert!(
-            leaders.values().any(|p| p.len() > 1),
-            "seed {seed}: nothing was improved at all"
-        );
-        assert!(
-            leaders.values().all(|p| p.len() <= 4),
-            "seed {seed}: {leaders:?}"
-        );
+        assert!(leaders.values().any(|p| p.len() > 1), "seed {seed}: nothing was improved at all");
+        assert!(leaders.values().all(|p| p.len() <= 4), "seed {seed}: {leaders:?}");
         // One arbiter: what it made itself it finds good, whatever the seed of ties.
         w.seed ^= 99;
         assert!(plan(&w.input()).directives.is_empty());
@@ -102,12 +90,7 @@ fn readers_are_better_off_afterwards() {
 #[test]
 fn hot_shards_are_cut_until_they_are_cool() {
     let mut w = synthetic_input(6, 12, 2);
-    for rate in w
-        .view
-        .shards
-        .values_mut()
-        .flat_map(|s| s.arrivals.values_mut())
-    {
+    for rate in w.view.shards.values_mut().flat_map(|s| s.arrivals.values_mut()) {
         rate.reads_per_s *= 20.0;
     }
     w.forecast();
@@ -130,11 +113,7 @@ fn a_drained_node_becomes_empty_and_a_dead_one_is_replaced() {
     for shard in w.view.shards.values() {
         assert_eq!(shard.entry.replicas.len(), 3, "{:?}", shard.entry);
         assert!(
-            shard
-                .entry
-                .replicas
-                .iter()
-                .all(|r| r.node_id != NodeId(3) && r.node_id != NodeId(5))
+            shard.entry.replicas.iter().all(|r| r.node_id != NodeId(3) && r.node_id != NodeId(5))
         );
     }
 }
@@ -148,11 +127,7 @@ fn under_an_alternating_load_moves_stay_within_the_hourly_budget() {
         for (i, shard) in w.view.shards.values_mut().enumerate() {
             let home = &regions[(i + round) % regions.len()];
             for (region, rate) in &mut shard.arrivals {
-                rate.reads_per_s = if region.as_ref() == Some(home) {
-                    100.0
-                } else {
-                    1.0
-                };
+                rate.reads_per_s = if region.as_ref() == Some(home) { 100.0 } else { 1.0 };
             }
         }
         w.forecast();
@@ -165,16 +140,10 @@ fn under_an_alternating_load_moves_stay_within_the_hourly_budget() {
         apply_plan(&mut w.view, &mut w.history, &made, now).expect("every step can be done");
         w.advance(60_000);
     }
-    assert!(
-        moved.values().map(Vec::len).sum::<usize>() > 30,
-        "the load does call for moves"
-    );
+    assert!(moved.values().map(Vec::len).sum::<usize>() > 30, "the load does call for moves");
     for (shard, times) in &moved {
         for from in times {
-            let hour = times
-                .iter()
-                .filter(|t| *t >= from && **t < from + 3_600_000)
-                .count();
+            let hour = times.iter().filter(|t| *t >= from && **t < from + 3_600_000).count();
             assert!(hour <= 2, "{shard} moved {hour} times within an hour");
         }
         let dwell = times.windows(2).all(|t| t[1] - t[0] >= 300_000);

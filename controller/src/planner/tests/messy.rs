@@ -17,27 +17,15 @@ pub(super) fn messy(nodes: u64, shards: u64, seed: u64) -> Synthetic {
     w.policy.balance.move_replicas = dice.below(4) > 0;
     w.policy.budget.active_max = 1 + dice.below(12) as u32;
     w.policy.budget.copies_per_node_max = 1 + dice.below(3) as u32;
-    let rule = &mut w
-        .view
-        .tables
-        .get_mut(&TableId(1))
-        .expect("one table")
-        .spec
-        .rule;
+    let rule = &mut w.view.tables.get_mut(&TableId(1)).expect("one table").spec.rule;
     rule.replicas = [1, 2, 3, 3, 3, 5][dice.below(6) as usize];
     rule.replicas_max = rule.replicas + dice.below(3) as u8;
     if dice.below(3) == 0 {
-        rule.regions = (1..=1 + dice.below(3))
-            .map(|i| region(&format!("region-{i}")))
-            .collect();
+        rule.regions = (1..=1 + dice.below(3)).map(|i| region(&format!("region-{i}"))).collect();
     }
     for node in w.view.nodes.values_mut() {
         match dice.below(12) {
-            0 => {
-                node.health = NodeHealth::Dead {
-                    since_unix_ms: now - dice.below(600_000),
-                }
-            }
+            0 => node.health = NodeHealth::Dead { since_unix_ms: now - dice.below(600_000) },
             1 => node.health = NodeHealth::Unknown,
             2 => node.load.disk_free_bytes = dice.below(node.load.disk_total_bytes / 8),
             3 => node.load = Default::default(),
@@ -60,22 +48,13 @@ pub(super) fn messy(nodes: u64, shards: u64, seed: u64) -> Synthetic {
             _ => "node:n1".into(),
         };
         let expires_at_unix_ms = now - 1_000 + dice.below(3_000);
-        w.freezes.push(Freeze {
-            scope,
-            reason: "r".into(),
-            owner: "o".into(),
-            expires_at_unix_ms,
-        });
+        w.freezes.push(Freeze { scope, reason: "r".into(), owner: "o".into(), expires_at_unix_ms });
     }
     w
 }
 
 fn scale(forecasts: &mut Forecasts, id: ShardId, change: fn([f64; 3]) -> [f64; 3]) {
-    for f in forecasts
-        .get_mut(&id)
-        .into_iter()
-        .flat_map(|f| f.values_mut())
-    {
+    for f in forecasts.get_mut(&id).into_iter().flat_map(|f| f.values_mut()) {
         f.reads_per_s = change(f.reads_per_s);
     }
 }
@@ -89,22 +68,17 @@ fn disturb(w: &mut Synthetic, id: ShardId, nodes: u64, dice: &mut Dice) {
             0 => shard.reported_unix_ms = None,
             1 => shard.reported_unix_ms = Some(now - 20_000),
             2 => shard.entry.leader = None,
-            3 => shard
-                .faults
-                .extend([(ReplicaId(1 + dice.below(3)), "fault".into())]),
+            3 => shard.faults.extend([(ReplicaId(1 + dice.below(3)), "fault".into())]),
             4 => shard.size_bytes = dice.below(12 << 30),
             5 => {
                 let key = shard.access_octiles.get(3).cloned().unwrap_or_default();
-                shard.hot_keys = vec![HotKey {
-                    key,
-                    share: dice.share(),
-                }];
+                shard.hot_keys = vec![HotKey { key, share: dice.share() }];
             }
             6 => w.busy.extend([id]),
-            7 => drop(w.history.insert(
-                id,
-                vec![now - dice.below(4_000_000), now - dice.below(4_000_000)],
-            )),
+            7 => drop(
+                w.history
+                    .insert(id, vec![now - dice.below(4_000_000), now - dice.below(4_000_000)]),
+            ),
             8 => shard.windows = dice.below(10) as u32,
             9 => drop(w.forecasts.remove(&id)),
             10 => drop(shard.entry.replicas.pop()),
@@ -112,11 +86,7 @@ fn disturb(w: &mut Synthetic, id: ShardId, nodes: u64, dice: &mut Dice) {
                 let role = [ReplicaRole::Learner, ReplicaRole::Voter][dice.below(2) as usize];
                 let node_id = NodeId(1 + dice.below(nodes + 1));
                 if shard.entry.replica_on(node_id).is_none() {
-                    shard.entry.replicas.push(Replica {
-                        replica_id: next(shard),
-                        node_id,
-                        role,
-                    });
+                    shard.entry.replicas.push(Replica { replica_id: next(shard), node_id, role });
                 }
             }
             13 => shard.changed_unix_ms = now - dice.below(600_000),
@@ -135,11 +105,7 @@ fn disturb(w: &mut Synthetic, id: ShardId, nodes: u64, dice: &mut Dice) {
             _ => {}
         }
     }
-    if shard
-        .entry
-        .leader
-        .is_some_and(|l| shard.entry.replica_on(l).is_none())
-    {
+    if shard.entry.leader.is_some_and(|l| shard.entry.replica_on(l).is_none()) {
         shard.entry.leader = None;
     }
 }

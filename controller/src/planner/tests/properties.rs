@@ -23,28 +23,13 @@ fn cluster() -> impl Strategy<Value = Synthetic> {
 fn safe_on_the_way(w: &Synthetic, d: &Directive) -> Result<(), TestCaseError> {
     let shard = &w.view.shards[&d.shard];
     let mut entry = elect(&w.view, shard);
-    let regions: BTreeMap<NodeId, Region> = w
-        .view
-        .nodes
-        .iter()
-        .map(|(id, n)| (*id, n.region.clone()))
-        .collect();
-    let rule = w
-        .view
-        .tables
-        .get(&shard.entry.table_id)
-        .map(|t| t.spec.rule.clone());
+    let regions: BTreeMap<NodeId, Region> =
+        w.view.nodes.iter().map(|(id, n)| (*id, n.region.clone())).collect();
+    let rule = w.view.tables.get(&shard.entry.table_id).map(|t| t.spec.rule.clone());
     let before = entry.clone();
-    let all = TableRule {
-        regions: vec![],
-        replicas: 1,
-        replicas_max: 9,
-        ack: Default::default(),
-    };
-    let rule = rule.unwrap_or(TableRule {
-        replicas: before.voters().count().clamp(1, 9) as u8,
-        ..all
-    });
+    let all = TableRule { regions: vec![], replicas: 1, replicas_max: 9, ack: Default::default() };
+    let rule =
+        rule.unwrap_or(TableRule { replicas: before.voters().count().clamp(1, 9) as u8, ..all });
     // A shard may be below its floor or out of bounds to begin with; a directive must not make it worse.
     let floor = usize::from(rule.replicas).min(before.voters().count());
     let mut added: BTreeSet<NodeId> = BTreeSet::new();

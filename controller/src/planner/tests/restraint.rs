@@ -26,22 +26,11 @@ fn effects_under_way_count() {
             applied_unix_ms: None,
         });
     }
-    assert!(
-        w.plan().directives.is_empty(),
-        "70 and 70 once those are done"
-    );
+    assert!(w.plan().directives.is_empty(), "70 and 70 once those are done");
     for s in 1..=3 {
-        w.view
-            .shards
-            .get_mut(&ShardId(s))
-            .expect("known")
-            .entry
-            .leader = Some(NodeId(2));
+        w.view.shards.get_mut(&ShardId(s)).expect("known").entry.leader = Some(NodeId(2));
     }
-    assert!(
-        w.plan().directives.is_empty(),
-        "nor are they counted twice once the view shows them"
-    );
+    assert!(w.plan().directives.is_empty(), "nor are they counted twice once the view shows them");
 }
 
 #[test]
@@ -63,42 +52,22 @@ fn restless_busy_stale_and_frozen_shards_are_left_alone() {
         "left alone for 100 s more",
     );
     refused(
-        &|w| {
-            drop(
-                w.history
-                    .insert(ShardId(1), vec![now - 900_000, now - 800_000]),
-            )
-        },
+        &|w| drop(w.history.insert(ShardId(1), vec![now - 900_000, now - 800_000])),
         "moved 2 times",
     );
     refused(&|w| assert!(w.busy.insert(ShardId(1))), "another directive");
     refused(
-        &|w| {
-            w.view
-                .shards
-                .get_mut(&ShardId(1))
-                .expect("one")
-                .reported_unix_ms = Some(now - 11_000)
-        },
+        &|w| w.view.shards.get_mut(&ShardId(1)).expect("one").reported_unix_ms = Some(now - 11_000),
         "11.0 s old",
     );
-    refused(
-        &|w| w.view.shards.get_mut(&ShardId(1)).expect("one").windows = 5,
-        "5 windows seen",
-    );
+    refused(&|w| w.view.shards.get_mut(&ShardId(1)).expect("one").windows = 5, "5 windows seen");
     refused(&|w| w.forecasts.clear(), "no forecast");
     refused(
         &|w| w.view.nodes.get_mut(&NodeId(5)).expect("n5").health = NodeHealth::Unknown,
         "n5 is not well",
     );
     refused(&|w| w.view.tables.clear(), "rule is not known");
-    for scope in [
-        "cluster",
-        "table:orders",
-        "shard:1",
-        "shard:s1",
-        "no such words",
-    ] {
+    for scope in ["cluster", "table:orders", "shard:1", "shard:s1", "no such words"] {
         refused(&|w| w.freeze(scope), "frozen");
     }
     refused(&|w| w.freeze("node:n3"), "n3 is frozen");

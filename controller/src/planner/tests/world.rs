@@ -49,11 +49,8 @@ impl World {
 
     /// Adds a shard; the first voter leads. Then the forecasts are made anew.
     pub fn shard(&mut self, id: u64, voters: &[u64], readers: &[(&str, f64)]) -> &mut ShardView {
-        let mut shard = synthetic_input(5, 1, 1)
-            .view
-            .shards
-            .remove(&ShardId(1))
-            .expect("one shard");
+        let mut shard =
+            synthetic_input(5, 1, 1).view.shards.remove(&ShardId(1)).expect("one shard");
         let key = |s: u64| format!("k{s:09}0").into_bytes();
         shard.entry.shard_id = ShardId(id);
         shard.entry.range.start = key(id);
@@ -63,10 +60,7 @@ impl World {
         shard.entry.replicas.clear();
         shard.arrivals.clear();
         for (name, reads_per_s) in readers {
-            let rate = ArrivalRate {
-                reads_per_s: *reads_per_s,
-                writes_per_s: 0.0,
-            };
+            let rate = ArrivalRate { reads_per_s: *reads_per_s, writes_per_s: 0.0 };
             shard.arrivals.insert(Some(region(name)), rate);
         }
         for n in voters {
@@ -125,10 +119,7 @@ impl World {
     pub fn refusal(&self, shard: u64, kind: DirectiveKind) -> String {
         let plan = self.plan();
         assert!(plan.directives.is_empty(), "{:#?}", plan.directives);
-        let found = plan
-            .candidates
-            .iter()
-            .filter(|c| c.shard == ShardId(shard) && c.kind == kind);
+        let found = plan.candidates.iter().filter(|c| c.shard == ShardId(shard) && c.kind == kind);
         let reasons: Vec<String> = found.filter_map(|c| c.rejected.clone()).collect();
         assert!(!reasons.is_empty(), "no candidate: {:#?}", plan.candidates);
         reasons.join("; ")
@@ -137,11 +128,7 @@ impl World {
 
 fn add(shard: &mut ShardView, node: u64, role: ReplicaRole) {
     let next = shard.entry.replicas.len() as u64 + 1;
-    shard.entry.replicas.push(Replica {
-        replica_id: ReplicaId(next),
-        node_id: NodeId(node),
-        role,
-    });
+    shard.entry.replicas.push(Replica { replica_id: ReplicaId(next), node_id: NodeId(node), role });
 }
 
 /// Steps in short: `+3` add learner, `^3` promote, `>3` transfer, `-3` remove, `/` split.

@@ -23,10 +23,7 @@ where
         let Some(first) = state.first_index else {
             return Ok(Vec::new());
         };
-        let (start, end) = (
-            start.max(first),
-            end.min(index_after::<C>(state.last.as_ref())),
-        );
+        let (start, end) = (start.max(first), end.min(index_after::<C>(state.last.as_ref())));
         if start >= end {
             return Ok(Vec::new());
         }
@@ -46,11 +43,7 @@ where
         // A view of this instant, so that a purge or truncation that comes meanwhile makes no hole.
         let view = self.log.engine().snapshot()?;
         let newest: Vec<C::Entry> = if limit_bytes == usize::MAX {
-            state
-                .tail
-                .range(from_tail, end)
-                .map(|(entry, _)| entry.clone())
-                .collect()
+            state.tail.range(from_tail, end).map(|(entry, _)| entry.clone()).collect()
         } else {
             Vec::new() // a limited read may end early
         };
@@ -90,11 +83,7 @@ where
             ControlFlow::Continue(())
         })?;
         outcome?;
-        if next < range.end {
-            Err(self.missing(next))
-        } else {
-            Ok(())
-        }
+        if next < range.end { Err(self.missing(next)) } else { Ok(()) }
     }
 
     fn stored(&self, expected: u64, key: &[u8], value: &[u8]) -> Result<C::Entry, EngineError> {
@@ -112,9 +101,6 @@ where
     }
 
     fn missing(&self, index: u64) -> EngineError {
-        EngineError::corruption(format!(
-            "the log of shard {} has no entry {index}",
-            self.shard_id
-        ))
+        EngineError::corruption(format!("the log of shard {} has no entry {index}", self.shard_id))
     }
 }

@@ -52,10 +52,7 @@ pub(super) fn entries_end(shard_id: u64) -> Vec<u8> {
 }
 
 pub(super) fn index_of(key: &[u8]) -> Result<u64, EngineError> {
-    let index = key
-        .get(8..)
-        .and_then(|index| index.try_into().ok())
-        .map(u64::from_be_bytes);
+    let index = key.get(8..).and_then(|index| index.try_into().ok()).map(u64::from_be_bytes);
     index.ok_or_else(|| {
         EngineError::corruption(format!("a log key has {} bytes, not 16", key.len()))
     })
@@ -68,19 +65,14 @@ fn checksum(key: &[u8], body: &[u8]) -> [u8; 4] {
     hasher.update(key);
     hasher.update(body);
     let hash = hasher.finalize();
-    hash.as_bytes()[..4]
-        .try_into()
-        .expect("a hash has 32 bytes")
+    hash.as_bytes()[..4].try_into().expect("a hash has 32 bytes")
 }
 
 /// A value for `key`.
 pub(super) fn encode<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, EngineError> {
     let mut bytes = postcard::to_extend(value, vec![0; HEADER_BYTES]).map_err(|error| {
-        EngineError::new(
-            crate::engine::EngineErrorKind::Internal,
-            "encode a log record",
-        )
-        .caused_by(error)
+        EngineError::new(crate::engine::EngineErrorKind::Internal, "encode a log record")
+            .caused_by(error)
     })?;
     let sum = checksum(key, &bytes[HEADER_BYTES..]);
     bytes[0] = VERSION;
@@ -102,11 +94,7 @@ pub(super) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T,
     }
     let (value, rest) = postcard::take_from_bytes(body)
         .map_err(|error| damaged("cannot be read").caused_by(error))?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(damaged("bytes left over"))
-    }
+    if rest.is_empty() { Ok(value) } else { Err(damaged("bytes left over")) }
 }
 
 #[cfg(test)]

@@ -35,9 +35,7 @@ pub struct RaftLogStore<C: RaftTypeConfig> {
 
 impl<C: RaftTypeConfig> Clone for RaftLogStore<C> {
     fn clone(&self) -> Self {
-        Self {
-            group: self.group.clone(),
-        }
+        Self { group: self.group.clone() }
     }
 }
 
@@ -91,17 +89,11 @@ where
             load(log, shard_id, limits).inspect_err(|error| log.note_fault(shard_id, error))?;
         let short =
             applied_floor.filter(|floor| index_after::<C>(state.last.as_ref()) <= floor.index());
-        let group = Group {
-            shard_id,
-            log: log.clone(),
-            state: Mutex::new(state),
-        };
+        let group = Group { shard_id, log: log.clone(), state: Mutex::new(state) };
         if let Some(floor) = short {
             group.purge(floor).await?;
         }
-        Ok(Self {
-            group: Arc::new(group),
-        })
+        Ok(Self { group: Arc::new(group) })
     }
 
     /// The shard whose log this is.
@@ -121,11 +113,7 @@ where
     let purged: Option<LogIdOf<C>> = load_mark(log, shard_id, Mark::Purged)?;
     let entries = Scan::range(entry_key(shard_id, 0), Some(entries_end(shard_id))).limit_rows(1);
     let first = log.engine().scan(Space::Log, &entries)?.rows.pop();
-    let last = log
-        .engine()
-        .scan(Space::Log, &entries.reversed())?
-        .rows
-        .pop();
+    let last = log.engine().scan(Space::Log, &entries.reversed())?.rows.pop();
     let first_index = first.map(|(key, _)| index_of(&key)).transpose()?;
     let begin = index_after::<C>(purged.as_ref());
     if purged.is_some() && first_index.is_some_and(|first| first != begin) {
@@ -140,14 +128,7 @@ where
     };
     let vote = load_mark(log, shard_id, Mark::Vote)?;
     let committed = load_mark(log, shard_id, Mark::Committed)?;
-    Ok(State {
-        vote,
-        committed,
-        purged,
-        first_index,
-        last,
-        tail: Tail::new(limits),
-    })
+    Ok(State { vote, committed, purged, first_index, last, tail: Tail::new(limits) })
 }
 
 fn load_mark<T: DeserializeOwned>(
@@ -156,10 +137,7 @@ fn load_mark<T: DeserializeOwned>(
     mark: Mark,
 ) -> Result<Option<T>, EngineError> {
     let key = mark_key(shard_id, mark);
-    log.engine()
-        .get(Space::LogMeta, &key)?
-        .map(|value| decode(&key, &value))
-        .transpose()
+    log.engine().get(Space::LogMeta, &key)?.map(|value| decode(&key, &value)).transpose()
 }
 
 impl<C: RaftTypeConfig> Group<C>
@@ -167,9 +145,7 @@ where
     C::Entry: Clone,
 {
     pub(super) fn state(&self) -> MutexGuard<'_, State<C>> {
-        self.state
-            .lock()
-            .expect("no code panics while it holds this lock")
+        self.state.lock().expect("no code panics while it holds this lock")
     }
 
     /// Writes entries, readable when this returns.
@@ -226,11 +202,7 @@ where
             from
         };
         let mut batch = WriteBatch::new();
-        batch.delete_range(
-            Space::Log,
-            entry_key(self.shard_id, from),
-            entries_end(self.shard_id),
-        );
+        batch.delete_range(Space::Log, entry_key(self.shard_id, from), entries_end(self.shard_id));
         self.log.write(batch)?;
         place.written_durably().await
     }
@@ -261,10 +233,8 @@ where
         let mark = mark_key(self.shard_id, Mark::Purged);
         let value = encode(&mark, &upto)?;
         batch.put(Space::LogMeta, mark, value);
-        let (from, end) = (
-            entry_key(self.shard_id, from),
-            entry_key(self.shard_id, upto.index() + 1),
-        );
+        let (from, end) =
+            (entry_key(self.shard_id, from), entry_key(self.shard_id, upto.index() + 1));
         batch.delete_range(Space::Log, from, end);
         if beyond {
             return place.purge_durably(batch).await;
@@ -326,8 +296,7 @@ where
         start: u64,
         end: u64,
     ) -> Result<Vec<C::Entry>, io::Error> {
-        self.group
-            .told(self.group.read(start, end, READ_LIMIT_BYTES))
+        self.group.told(self.group.read(start, end, READ_LIMIT_BYTES))
     }
 }
 
@@ -339,10 +308,7 @@ where
 
     async fn get_log_state(&mut self) -> Result<LogState<C>, io::Error> {
         let state = self.group.state();
-        Ok(LogState {
-            last_purged_log_id: state.purged.clone(),
-            last_log_id: state.last.clone(),
-        })
+        Ok(LogState { last_purged_log_id: state.purged.clone(), last_log_id: state.last.clone() })
     }
 
     async fn get_log_reader(&mut self) -> Self::LogReader {
@@ -362,8 +328,7 @@ where
         let Some(committed) = committed else {
             return Ok(());
         };
-        self.group
-            .told(self.group.write_mark(Mark::Committed, &committed))?;
+        self.group.told(self.group.write_mark(Mark::Committed, &committed))?;
         self.group.state().committed = Some(committed);
         Ok(())
     }
@@ -387,8 +352,7 @@ where
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogIdOf<C>>) -> Result<(), io::Error> {
-        self.group
-            .told(self.group.truncate_after(last_log_id).await)
+        self.group.told(self.group.truncate_after(last_log_id).await)
     }
 
     async fn purge(&mut self, log_id: LogIdOf<C>) -> Result<(), io::Error> {

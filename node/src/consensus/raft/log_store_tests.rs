@@ -28,10 +28,7 @@ type Store = RaftLogStore<Config>;
 type Id = LogIdOf<Config>;
 
 /// Little in memory, so that tests read both ways.
-pub(super) const SMALL: TailLimits = TailLimits {
-    entries: 3,
-    size_bytes: 1 << 20,
-};
+pub(super) const SMALL: TailLimits = TailLimits { entries: 3, size_bytes: 1 << 20 };
 
 pub(super) fn rocks(dir: &Path) -> Arc<dyn Engine> {
     Arc::new(RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::new(8 << 20)).unwrap())
@@ -59,10 +56,7 @@ async fn open(log: &SharedLog, floor: Option<Id>) -> Store {
 
 async fn ids(store: &mut Store) -> Vec<(u64, u64)> {
     let found = store.try_get_log_entries(..).await.unwrap();
-    found
-        .iter()
-        .map(|entry| (entry.log_id.committed_leader_id().term, entry.index()))
-        .collect()
+    found.iter().map(|entry| (entry.log_id.committed_leader_id().term, entry.index())).collect()
 }
 
 async fn state(store: &mut Store) -> (Option<Id>, Option<Id>) {
@@ -85,10 +79,7 @@ async fn everything_acknowledged_is_there_after_a_reopen() {
     drop((store, log));
     let log = shared(rocks(dir.path()));
     let mut store = open(&log, Some(id(1, 4))).await;
-    let expected: Vec<_> = (5..15)
-        .map(|n| (1, n))
-        .chain((15..18).map(|n| (2, n)))
-        .collect();
+    let expected: Vec<_> = (5..15).map(|n| (1, n)).chain((15..18).map(|n| (2, n))).collect();
     assert_eq!(ids(&mut store).await, expected);
     assert_eq!(state(&mut store).await, (Some(id(1, 4)), Some(id(2, 17))));
     assert_eq!(store.read_vote().await.unwrap(), Some(vote));
@@ -105,11 +96,7 @@ async fn a_vote_is_durable_when_it_is_told() {
         disk.crash(seed);
         drop(log);
         let log = shared(Arc::new(disk.open()));
-        assert_eq!(
-            open(&log, None).await.read_vote().await.unwrap(),
-            Some(vote),
-            "seed {seed}"
-        );
+        assert_eq!(open(&log, None).await.read_vote().await.unwrap(), Some(vote), "seed {seed}");
     }
 }
 
@@ -129,11 +116,7 @@ async fn a_group_whose_state_is_ahead_begins_behind_it() {
         disk.crash(1);
         let log = shared(Arc::new(disk.open()));
         let mut store = open(&log, None).await;
-        assert_eq!(
-            state(&mut store).await,
-            (Some(id(4, 10)), Some(id(4, 10))),
-            "it was durable"
-        );
+        assert_eq!(state(&mut store).await, (Some(id(4, 10)), Some(id(4, 10))), "it was durable");
         store.blocking_append(entries(4, 11..13)).await.unwrap();
         assert_eq!(ids(&mut store).await, [(4, 11), (4, 12)]);
         drop(store);
@@ -161,12 +144,7 @@ async fn an_append_that_leaves_a_gap_or_overlaps_is_refused() {
     let mut store = open(&log, None).await;
     store.blocking_append(entries(1, 0..5)).await.unwrap();
     for wrong in [4, 6] {
-        assert!(
-            store
-                .append(vec![entry(1, wrong)], IOFlushed::noop())
-                .await
-                .is_err()
-        );
+        assert!(store.append(vec![entry(1, wrong)], IOFlushed::noop()).await.is_err());
     }
     assert_eq!(ids(&mut store).await.len(), 5);
 }
@@ -178,46 +156,27 @@ async fn the_newest_entries_are_read_from_memory() {
     let mut store = open(&log, None).await;
     store.blocking_append(entries(1, 0..10)).await.unwrap();
     disk.crash(0); // from now on every read of the engine fails
-    assert_eq!(
-        store.try_get_log_entries(7..10).await.unwrap(),
-        entries(1, 7..10)
-    );
-    assert_eq!(
-        store.limited_get_log_entries(8, 9).await.unwrap(),
-        entries(1, 8..9)
-    );
+    assert_eq!(store.try_get_log_entries(7..10).await.unwrap(), entries(1, 7..10));
+    assert_eq!(store.limited_get_log_entries(8, 9).await.unwrap(), entries(1, 8..9));
     assert!(store.try_get_log_entries(6..10).await.is_err());
 }
 
 #[tokio::test]
 async fn a_limited_read_ends_early_but_is_never_empty() {
     let log = shared(Arc::new(MemoryDisk::new().open()));
-    for limits in [
-        SMALL,
-        TailLimits {
-            entries: 100,
-            size_bytes: 1 << 30,
-        },
-    ] {
+    for limits in [SMALL, TailLimits { entries: 100, size_bytes: 1 << 30 }] {
         log.destroy(7).await.unwrap();
-        let mut store: Store = RaftLogStore::open_with(&log, 7, None, limits)
-            .await
-            .unwrap();
+        let mut store: Store = RaftLogStore::open_with(&log, 7, None, limits).await.unwrap();
         let big = |index| EntryOf::<Config>::new_normal(id(1, index), "x".repeat(900 << 10));
         store.blocking_append((0..8).map(big)).await.unwrap();
         let read = store.limited_get_log_entries(1, 8).await.unwrap();
-        assert_eq!(
-            read.iter().map(RaftEntry::index).collect::<Vec<_>>(),
-            [1, 2, 3]
-        );
+        assert_eq!(read.iter().map(RaftEntry::index).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(store.try_get_log_entries(1..8).await.unwrap().len(), 7);
     }
 }
 
 fn fault(error: &io::Error) -> EngineErrorKind {
-    EngineError::inside(error)
-        .expect("an engine error is inside")
-        .kind()
+    EngineError::inside(error).expect("an engine error is inside").kind()
 }
 
 #[tokio::test]
@@ -232,11 +191,7 @@ async fn a_flipped_bit_in_a_record_is_corruption_with_its_code() {
     let mut batch = WriteBatch::new();
     batch.put(Space::Log, key, value);
     log.write(batch).unwrap();
-    assert_eq!(
-        store.try_get_log_entries(3..10).await.unwrap().len(),
-        7,
-        "the others are well"
-    );
+    assert_eq!(store.try_get_log_entries(3..10).await.unwrap().len(), 7, "the others are well");
     let error = store.try_get_log_entries(0..10).await.unwrap_err();
     assert_eq!(fault(&error), EngineErrorKind::Corruption);
     assert_eq!(log.fault_of(7).unwrap().kind(), EngineErrorKind::Corruption);
@@ -279,10 +234,7 @@ async fn a_crash_after_a_jump_shows_the_jump_or_the_old_log() {
         let mut store = open(&log, None).await;
         store.blocking_append(entries(1, 0..5)).await.unwrap();
         store.purge(id(2, 20)).await.unwrap();
-        store
-            .append(entries(2, 21..25), IOFlushed::noop())
-            .await
-            .unwrap();
+        store.append(entries(2, 21..25), IOFlushed::noop()).await.unwrap();
         disk.crash(seed);
         drop((store, log));
         let log = shared(Arc::new(disk.open()));
@@ -338,15 +290,11 @@ impl Model {
         match *step {
             Step::Append(count) => {
                 let range = self.next()..self.next() + count;
-                store
-                    .blocking_append(entries(self.term, range.clone()))
-                    .await
-                    .unwrap();
+                store.blocking_append(entries(self.term, range.clone())).await.unwrap();
                 self.entries.extend(range.map(|index| (self.term, index)));
             }
             Step::Truncate(back) => {
-                self.entries
-                    .truncate(self.entries.len().saturating_sub(back as usize));
+                self.entries.truncate(self.entries.len().saturating_sub(back as usize));
                 self.term += 1;
                 store
                     .truncate_after(self.last().map(|(term, index)| id(term, index)))

@@ -95,9 +95,7 @@ impl<G: Send + Sync, F: Fn() -> (G, Arc<dyn Engine>) + Send + Sync>
     async fn build(&self) -> Result<(G, Store, Positions), StorageError<Config>> {
         let (guard, engine) = self.0();
         let log = shared(engine);
-        let store = RaftLogStore::open_with(&log, 7, None, self.1)
-            .await
-            .unwrap();
+        let store = RaftLogStore::open_with(&log, 7, None, self.1).await.unwrap();
         Ok((guard, store, Positions::default()))
     }
 }
@@ -105,10 +103,8 @@ impl<G: Send + Sync, F: Fn() -> (G, Arc<dyn Engine>) + Send + Sync>
 #[tokio::test]
 async fn openraft_suite_on_memory() {
     for limits in [SMALL, TailLimits::default()] {
-        let builder = Builder(
-            || ((), Arc::new(MemoryDisk::new().open()) as Arc<dyn Engine>),
-            limits,
-        );
+        let builder =
+            Builder(|| ((), Arc::new(MemoryDisk::new().open()) as Arc<dyn Engine>), limits);
         Suite::test_all(builder).await.unwrap();
     }
 }

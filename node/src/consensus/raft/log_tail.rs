@@ -13,10 +13,7 @@ pub struct TailLimits {
 
 impl Default for TailLimits {
     fn default() -> Self {
-        Self {
-            entries: 1024,
-            size_bytes: 1 << 20,
-        }
+        Self { entries: 1024, size_bytes: 1 << 20 }
     }
 }
 
@@ -31,12 +28,7 @@ pub(super) struct Tail<E> {
 
 impl<E: Clone> Tail<E> {
     pub(super) fn new(limits: TailLimits) -> Self {
-        Self {
-            limits,
-            first_index: 0,
-            entries: VecDeque::new(),
-            size_bytes: 0,
-        }
+        Self { limits, first_index: 0, entries: VecDeque::new(), size_bytes: 0 }
     }
 
     /// The first index that is here; everything from it to the end of the log is. None: nothing is.
@@ -78,9 +70,7 @@ impl<E: Clone> Tail<E> {
     /// The entries of `start..end` that are here.
     pub(super) fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &(E, usize)> {
         let skip = start.saturating_sub(self.first_index);
-        let stop = end
-            .saturating_sub(self.first_index)
-            .min(self.entries.len() as u64);
+        let stop = end.saturating_sub(self.first_index).min(self.entries.len() as u64);
         self.entries.range(skip.min(stop) as usize..stop as usize)
     }
 

@@ -1,12 +1,12 @@
 //! The Raft tier, over openraft.
 mod log_read;
 mod log_record;
-mod log_tail;
 pub mod log_store;
 #[cfg(test)]
 mod log_store_tests;
 #[cfg(test)]
 mod log_suite_tests;
+mod log_tail;
 pub mod network;
 pub mod shared_log;
 #[cfg(test)]

@@ -101,10 +101,7 @@ impl Place {
             purges.fetch_sub(1, Ordering::AcqRel);
             done(result);
         });
-        self.permit.send(Job {
-            purge: Some(batch),
-            done,
-        });
+        self.permit.send(Job { purge: Some(batch), done });
     }
 
     /// The same as [`Place::written`], and waits until it is durable.
@@ -196,9 +193,7 @@ impl SharedLog {
             queue: Mutex::new(Some(queue)),
             flusher: Mutex::new(Some(thread)),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Removes everything a group has in the log, durably. No replica of it may be running.
@@ -209,22 +204,15 @@ impl SharedLog {
         batch.delete_range(Space::LogMeta, start, end);
         // Through the flusher, so that it comes after a purge of this group that may still be waiting.
         self.place().await?.purge_durably(batch).await?;
-        self.inner
-            .shared
-            .faults
-            .lock()
-            .expect("nothing panics under this lock")
-            .remove(&shard_id);
+        self.inner.shared.faults.lock().expect("nothing panics under this lock").remove(&shard_id);
         Ok(())
     }
 
     /// What the flusher did so far.
     pub fn stats(&self) -> FlusherStats {
         let shared = &self.inner.shared;
-        let (syncs, jobs) = (
-            shared.syncs.load(Ordering::Relaxed),
-            shared.jobs.load(Ordering::Relaxed),
-        );
+        let (syncs, jobs) =
+            (shared.syncs.load(Ordering::Relaxed), shared.jobs.load(Ordering::Relaxed));
         let mut durations: Vec<u64> = shared
             .sync_us
             .lock()
@@ -234,23 +222,13 @@ impl SharedLog {
             .collect();
         durations.sort_unstable();
         let p99 = (durations.len() * 99).div_ceil(100).saturating_sub(1);
-        let queue = self
-            .inner
-            .queue
-            .lock()
-            .expect("nothing panics under this lock");
+        let queue = self.inner.queue.lock().expect("nothing panics under this lock");
         FlusherStats {
             syncs,
             jobs,
-            jobs_per_sync: if syncs == 0 {
-                0.0
-            } else {
-                jobs as f64 / syncs as f64
-            },
+            jobs_per_sync: if syncs == 0 { 0.0 } else { jobs as f64 / syncs as f64 },
             sync_us_p99: durations.get(p99).copied().unwrap_or(0),
-            queued_jobs: queue
-                .as_ref()
-                .map_or(0, |queue| queue.max_capacity() - queue.capacity()),
+            queued_jobs: queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity()),
         }
     }
 
@@ -262,12 +240,7 @@ impl SharedLog {
     /// What is wrong with the log of one group: its own damage, or the failure of the whole log. openraft keeps only the
     /// text of a storage error; this keeps the code.
     pub fn fault_of(&self, shard_id: u64) -> Option<EngineError> {
-        let faults = self
-            .inner
-            .shared
-            .faults
-            .lock()
-            .expect("nothing panics under this lock");
+        let faults = self.inner.shared.faults.lock().expect("nothing panics under this lock");
         faults.get(&shard_id).cloned().or_else(|| self.failure())
     }
 
@@ -277,12 +250,7 @@ impl SharedLog {
     }
 
     pub(super) fn note_fault(&self, shard_id: u64, error: &EngineError) {
-        let mut faults = self
-            .inner
-            .shared
-            .faults
-            .lock()
-            .expect("nothing panics under this lock");
+        let mut faults = self.inner.shared.faults.lock().expect("nothing panics under this lock");
         faults.entry(shard_id).or_insert_with(|| error.clone());
     }
 
@@ -295,18 +263,10 @@ impl SharedLog {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let queue = self
-            .inner
-            .queue
-            .lock()
-            .expect("nothing panics under this lock")
-            .clone();
+        let queue = self.inner.queue.lock().expect("nothing panics under this lock").clone();
         let permit = queue.ok_or_else(closed)?.reserve_owned().await;
         let permit = permit.map_err(|_| self.failure().unwrap_or_else(closed))?;
-        Ok(Place {
-            permit,
-            purges: self.inner.shared.purges.clone(),
-        })
+        Ok(Place { permit, purges: self.inner.shared.purges.clone() })
     }
 
     /// Waits until no purge queued before this call is still to be done: what a group loads must not change below it.
@@ -322,33 +282,18 @@ impl SharedLog {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        self.inner
-            .engine
-            .write(batch)
-            .inspect_err(|error| self.inner.shared.fail(error))
+        self.inner.engine.write(batch).inspect_err(|error| self.inner.shared.fail(error))
     }
 }
 
 impl Inner {
     fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
-        if let Some(queue) = self
-            .queue
-            .lock()
-            .expect("nothing panics under this lock")
-            .take()
-        {
+        if let Some(queue) = self.queue.lock().expect("nothing panics under this lock").take() {
             // An empty job, so that the flusher looks up. If there is no place for it, it is awake already.
-            let _ = queue.try_send(Job {
-                purge: None,
-                done: Box::new(drop),
-            });
+            let _ = queue.try_send(Job { purge: None, done: Box::new(drop) });
         }
-        let flusher = self
-            .flusher
-            .lock()
-            .expect("nothing panics under this lock")
-            .take();
+        let flusher = self.flusher.lock().expect("nothing panics under this lock").take();
         // The last handle may be dropped by a completion, on the flusher's own thread: it cannot wait for itself.
         if let Some(flusher) =
             flusher.filter(|flusher| flusher.thread().id() != std::thread::current().id())
@@ -400,9 +345,7 @@ impl Flusher {
         if let Err(error) = &result {
             self.shared.fail(error);
         } else {
-            self.shared
-                .jobs
-                .fetch_add(batch.len() as u64, Ordering::Relaxed);
+            self.shared.jobs.fetch_add(batch.len() as u64, Ordering::Relaxed);
         }
         for job in batch {
             (job.done)(result.clone());
@@ -431,11 +374,7 @@ impl Flusher {
 
     fn note_sync(&self, took_us: u64) {
         self.shared.syncs.fetch_add(1, Ordering::Relaxed);
-        let mut durations = self
-            .shared
-            .sync_us
-            .lock()
-            .expect("nothing panics under this lock");
+        let mut durations = self.shared.sync_us.lock().expect("nothing panics under this lock");
         if durations.len() == REMEMBERED_SYNCS {
             durations.pop_front();
         }
@@ -456,10 +395,7 @@ impl Flusher {
             self.unsynced_batches = 0;
             let mut late: Vec<_> = purges
                 .into_iter()
-                .map(|batch| Job {
-                    purge: Some(batch),
-                    done: Box::new(drop),
-                })
+                .map(|batch| Job { purge: Some(batch), done: Box::new(drop) })
                 .collect();
             if let Err(error) = self.make_durable(&mut late) {
                 self.shared.fail(&error);

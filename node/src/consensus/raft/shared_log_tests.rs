@@ -85,10 +85,7 @@ async fn a_failed_fsync_is_told_to_all_and_ends_the_log() {
     disk.fail_syncs(Some(EngineErrorKind::DiskFull));
     disk.hold_syncs(false);
     for _ in 0..10 {
-        assert_eq!(
-            told.recv().unwrap().1.unwrap_err().kind(),
-            EngineErrorKind::DiskFull
-        );
+        assert_eq!(told.recv().unwrap().1.unwrap_err().kind(), EngineErrorKind::DiskFull);
     }
     disk.fail_syncs(None);
     assert_eq!(log.failure().unwrap().kind(), EngineErrorKind::DiskFull);
@@ -105,10 +102,7 @@ async fn a_failed_write_ends_the_log_too() {
     let disk = MemoryDisk::new();
     let log = open(&disk);
     disk.fail_writes(Some(EngineErrorKind::Io));
-    assert_eq!(
-        log.write(record(1, 1)).unwrap_err().kind(),
-        EngineErrorKind::Io
-    );
+    assert_eq!(log.write(record(1, 1)).unwrap_err().kind(), EngineErrorKind::Io);
     disk.fail_writes(None);
     assert!(log.place().await.is_err());
 }
@@ -116,11 +110,7 @@ async fn a_failed_write_ends_the_log_too() {
 #[tokio::test]
 async fn a_full_queue_makes_groups_wait_and_loses_nobody() {
     let disk = MemoryDisk::new();
-    let config = FlusherConfig {
-        queue_jobs: 2,
-        batch_jobs: 2,
-        ..FlusherConfig::default()
-    };
+    let config = FlusherConfig { queue_jobs: 2, batch_jobs: 2, ..FlusherConfig::default() };
     let log = SharedLog::open(Arc::new(disk.open()), None, config).unwrap();
     let (tell, told) = mpsc::sync_channel(1000);
     disk.hold_syncs(true);
@@ -146,42 +136,21 @@ async fn a_full_queue_makes_groups_wait_and_loses_nobody() {
 async fn the_state_is_synced_before_entries_are_purged() {
     let (disk, state_disk) = (MemoryDisk::new(), MemoryDisk::new());
     let state: Arc<dyn Engine> = Arc::new(state_disk.open());
-    let log = SharedLog::open(
-        Arc::new(disk.open()),
-        Some(state.clone()),
-        FlusherConfig::default(),
-    )
-    .unwrap();
+    let log = SharedLog::open(Arc::new(disk.open()), Some(state.clone()), FlusherConfig::default())
+        .unwrap();
     log.write(record(1, 1)).unwrap();
     let mut purge = WriteBatch::new();
     purge.delete(Space::Log, entry_key(1, 1));
     let mut applied = WriteBatch::new();
     applied.put(Space::Meta, "applied", "1");
     state.write(applied).unwrap();
-    log.place()
-        .await
-        .unwrap()
-        .purge_durably(purge.clone())
-        .await
-        .unwrap();
+    log.place().await.unwrap().purge_durably(purge.clone()).await.unwrap();
     assert_eq!(state_disk.syncs(), 1);
     // And if the state cannot be synced, the entries stay.
     log.write(record(1, 1)).unwrap();
     state_disk.fail_syncs(Some(EngineErrorKind::Io));
-    assert!(
-        log.place()
-            .await
-            .unwrap()
-            .purge_durably(purge)
-            .await
-            .is_err()
-    );
-    assert!(
-        log.engine()
-            .get(Space::Log, &entry_key(1, 1))
-            .unwrap()
-            .is_some()
-    );
+    assert!(log.place().await.unwrap().purge_durably(purge).await.is_err());
+    assert!(log.engine().get(Space::Log, &entry_key(1, 1)).unwrap().is_some());
 }
 
 #[tokio::test]
@@ -212,20 +181,14 @@ async fn a_closed_log_finishes_its_jobs_and_takes_no_more() {
     }
     log.close();
     assert_eq!(all_told(&told, 10).len(), 10);
-    assert_eq!(
-        log.place().await.err().unwrap().kind(),
-        EngineErrorKind::Closed
-    );
+    assert_eq!(log.place().await.err().unwrap().kind(), EngineErrorKind::Closed);
 }
 
 /// Groups append while the machine may die at any step; counts acknowledged records that are gone afterwards.
 async fn lost_after_a_crash(seed: u64, acknowledge_before_sync: bool) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);
     let disk = MemoryDisk::new();
-    let config = FlusherConfig {
-        acknowledge_before_sync,
-        ..FlusherConfig::default()
-    };
+    let config = FlusherConfig { acknowledge_before_sync, ..FlusherConfig::default() };
     let log = SharedLog::open(Arc::new(disk.open()), None, config).unwrap();
     let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
     let mut next = BTreeMap::new();
@@ -275,8 +238,5 @@ async fn the_same_crashes_catch_the_planted_bug() {
     for seed in 0..200 {
         caught += usize::from(lost_after_a_crash(seed, true).await > 0);
     }
-    assert!(
-        caught > 100,
-        "only {caught} of 200 seeds see an acknowledgement before the fsync"
-    );
+    assert!(caught > 100, "only {caught} of 200 seeds see an acknowledgement before the fsync");
 }

@@ -51,12 +51,7 @@ impl RocksEngine {
             .map_err(|error| EngineError::from_file(format!("create {}", dir.display()), error))?;
         wal::check(dir)?;
         let noted = Watermark::read(dir);
-        let db = match open_mode(
-            dir,
-            config,
-            cache,
-            DBRecoveryMode::TolerateCorruptedTailRecords,
-        ) {
+        let db = match open_mode(dir, config, cache, DBRecoveryMode::TolerateCorruptedTailRecords) {
             Err(error) if error.kind() == EngineErrorKind::Corruption => {
                 drop_damaged_tail(dir, config, cache, noted, error)?
             }
@@ -65,11 +60,7 @@ impl RocksEngine {
         check_reach(dir, &db, noted)?;
         let durable = Watermark::open(dir)?;
         Ok(Self {
-            database: Arc::new(Database {
-                db,
-                durable,
-                sync_failed: AtomicBool::new(false),
-            }),
+            database: Arc::new(Database { db, durable, sync_failed: AtomicBool::new(false) }),
         })
     }
 }
@@ -80,12 +71,8 @@ fn open_mode(
     cache: &BlockCache,
     mode: DBRecoveryMode,
 ) -> Result<DB, EngineError> {
-    DB::open_cf_descriptors(
-        &options::database(config, mode),
-        dir,
-        options::families(config, cache),
-    )
-    .map_err(|error| failed(format!("open {}", dir.display()), error))
+    DB::open_cf_descriptors(&options::database(config, mode), dir, options::families(config, cache))
+        .map_err(|error| failed(format!("open {}", dir.display()), error))
 }
 
 /// The log has a record that does not check. If everything that was ever synced lies before it, this is what a power cut
@@ -148,9 +135,7 @@ fn kind_of(text: &str) -> EngineErrorKind {
 
 impl Database {
     fn family(&self, space: Space) -> &ColumnFamily {
-        self.db
-            .cf_handle(space.name())
-            .expect("every space was opened with the database")
+        self.db.cf_handle(space.name()).expect("every space was opened with the database")
     }
 
     fn visit<'a>(
@@ -178,14 +163,9 @@ impl Database {
             if row(key, value) == ControlFlow::Break(()) {
                 return Ok(());
             }
-            if scan.reverse {
-                rows.prev()
-            } else {
-                rows.next()
-            }
+            if scan.reverse { rows.prev() } else { rows.next() }
         }
-        rows.status()
-            .map_err(|error| failed(format!("scan {}", space.name()), error))
+        rows.status().map_err(|error| failed(format!("scan {}", space.name()), error))
     }
 }
 
@@ -261,10 +241,7 @@ impl Engine for RocksEngine {
                 }
             }
         }
-        database
-            .db
-            .write(changes)
-            .map_err(|error| failed("write a batch", error))
+        database.db.write(changes).map_err(|error| failed("write a batch", error))
     }
 
     fn sync(&self) -> Result<(), EngineError> {
@@ -278,10 +255,9 @@ impl Engine for RocksEngine {
     }
 
     fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, EngineError> {
-        Ok(Box::new(RocksSnapshot(OwnedView::new(
-            self.database.clone(),
-            |database| database.db.snapshot(),
-        ))))
+        Ok(Box::new(RocksSnapshot(OwnedView::new(self.database.clone(), |database| {
+            database.db.snapshot()
+        }))))
     }
 
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
@@ -300,33 +276,18 @@ impl Engine for RocksEngine {
         let past_all = [u8::MAX; 64];
         let range = Range::new(start, end.unwrap_or(&past_all));
         let database = &*self.database;
-        let in_files = database
-            .db
-            .get_approximate_sizes_cf(database.family(space), &[range])
-            .first()
-            .copied();
+        let in_files =
+            database.db.get_approximate_sizes_cf(database.family(space), &[range]).first().copied();
         let in_files = in_files.unwrap_or(0);
         if in_files > COUNTED_BYTES {
             return Ok(in_files);
         }
         let mut counted = 0;
-        self.visit(
-            space,
-            &Scan::range(start, end.map(<[u8]>::to_vec)),
-            &mut |key, value| {
-                counted += (key.len() + value.len()) as u64;
-                if counted > COUNTED_BYTES {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
-        )?;
-        Ok(if counted > COUNTED_BYTES {
-            counted.max(in_files)
-        } else {
-            counted
-        })
+        self.visit(space, &Scan::range(start, end.map(<[u8]>::to_vec)), &mut |key, value| {
+            counted += (key.len() + value.len()) as u64;
+            if counted > COUNTED_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(if counted > COUNTED_BYTES { counted.max(in_files) } else { counted })
     }
 }
 

@@ -75,10 +75,8 @@ pub(super) fn database(config: &RocksConfig, recovery: DBRecoveryMode) -> Option
 
 pub(super) fn families(config: &RocksConfig, cache: &BlockCache) -> Vec<ColumnFamilyDescriptor> {
     // RocksDB insists on a family named `default`; nothing is kept there.
-    let names = Space::ALL
-        .into_iter()
-        .map(|space| (space.name(), Some(space)))
-        .chain([("default", None)]);
+    let names =
+        Space::ALL.into_iter().map(|space| (space.name(), Some(space))).chain([("default", None)]);
     names
         .map(|(name, space)| ColumnFamilyDescriptor::new(name, family(space, config, cache)))
         .collect()
@@ -98,11 +96,8 @@ fn family(space: Option<Space>, config: &RocksConfig, cache: &BlockCache) -> Opt
     options.set_write_buffer_size(config.write_buffer_bytes);
     options.set_max_write_buffer_number(3);
     // Log records are mostly gone before they reach a table file: packing them is wasted work.
-    let packing = if space == Some(Space::Log) {
-        DBCompressionType::None
-    } else {
-        DBCompressionType::Lz4
-    };
+    let packing =
+        if space == Some(Space::Log) { DBCompressionType::None } else { DBCompressionType::Lz4 };
     options.set_compression_type(packing);
     options
 }

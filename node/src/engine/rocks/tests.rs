@@ -33,10 +33,7 @@ fn files_now(dir: &Path) -> TempDir {
 }
 
 fn file_with(dir: &Path, extension: &str) -> PathBuf {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files.sort();
     files.pop().expect("a file of this kind")
@@ -78,17 +75,9 @@ fn a_dead_process_keeps_what_was_synced() {
 fn a_torn_tail_of_unsynced_writes_is_dropped_wherever_it_tears() {
     let (whole, synced_bytes) = crashed(10);
     let log = fs::read(file_with(whole.path(), "log")).unwrap();
-    assert!(
-        log.len() > synced_bytes + 2000,
-        "the unsynced batches are in the file"
-    );
-    for cut in [
-        synced_bytes,
-        synced_bytes + 3,
-        synced_bytes + 9,
-        synced_bytes + 120,
-        log.len() - 1,
-    ] {
+    assert!(log.len() > synced_bytes + 2000, "the unsynced batches are in the file");
+    for cut in [synced_bytes, synced_bytes + 3, synced_bytes + 9, synced_bytes + 120, log.len() - 1]
+    {
         let dir = files_now(whole.path());
         fs::write(file_with(dir.path(), "log"), &log[..cut]).unwrap();
         let engine = open(dir.path()).unwrap();
@@ -97,11 +86,7 @@ fn a_torn_tail_of_unsynced_writes_is_dropped_wherever_it_tears() {
         put(&engine, 99, 10);
         engine.sync().unwrap();
         drop(engine);
-        assert_eq!(
-            count(&open(dir.path()).unwrap()),
-            found + 1,
-            "cut at {cut}, second life"
-        );
+        assert_eq!(count(&open(dir.path()).unwrap()), found + 1, "cut at {cut}, second life");
     }
 }
 
@@ -109,11 +94,7 @@ fn a_torn_tail_of_unsynced_writes_is_dropped_wherever_it_tears() {
 fn a_garbled_tail_of_unsynced_writes_is_dropped_too() {
     // A power cut may write later pages and not earlier ones: a full-length file with a hole of zeros, or rubbish.
     let (whole, synced_bytes) = crashed(10);
-    for (from, fill) in [
-        (synced_bytes, 0_u8),
-        (synced_bytes + 100, 0),
-        (synced_bytes + 4, 0xa5),
-    ] {
+    for (from, fill) in [(synced_bytes, 0_u8), (synced_bytes + 100, 0), (synced_bytes + 4, 0xa5)] {
         let dir = files_now(whole.path());
         let file = file_with(dir.path(), "log");
         let mut log = fs::read(&file).unwrap();
@@ -128,10 +109,8 @@ fn a_garbled_tail_of_unsynced_writes_is_dropped_too() {
 #[test]
 fn a_bit_flip_in_a_synced_record_is_corruption_every_time() {
     let (whole, synced_bytes) = crashed(3);
-    let mut places: Vec<(usize, u8)> = (0..synced_bytes)
-        .step_by(97)
-        .map(|at| (at, (at % 8) as u8))
-        .collect();
+    let mut places: Vec<(usize, u8)> =
+        (0..synced_bytes).step_by(97).map(|at| (at, (at % 8) as u8)).collect();
     // Every bit of the headers of some records: checksum, length, type.
     let log = fs::read(file_with(whole.path(), "log")).unwrap();
     let mut at = 0;
@@ -145,18 +124,9 @@ fn a_bit_flip_in_a_synced_record_is_corruption_every_time() {
         let dir = files_now(whole.path());
         flip(&file_with(dir.path(), "log"), at, bit);
         let opened = open(dir.path());
-        let error = opened
-            .err()
-            .unwrap_or_else(|| panic!("bit {bit} of byte {at} went unnoticed"));
-        assert_eq!(
-            error.code(),
-            ErrorCode::Corruption,
-            "byte {at}: {}",
-            error.message()
-        );
-        let again = open(dir.path())
-            .err()
-            .expect("it does not go away by trying again");
+        let error = opened.err().unwrap_or_else(|| panic!("bit {bit} of byte {at} went unnoticed"));
+        assert_eq!(error.code(), ErrorCode::Corruption, "byte {at}: {}", error.message());
+        let again = open(dir.path()).err().expect("it does not go away by trying again");
         assert_eq!(again.kind(), EngineErrorKind::Corruption);
     }
 }
@@ -167,10 +137,7 @@ fn a_damaged_log_is_left_as_evidence() {
     let file = file_with(dir.path(), "log");
     flip(&file, synced_bytes / 2, 0);
     let damaged = fs::read(&file).unwrap();
-    assert_eq!(
-        open(dir.path()).err().unwrap().kind(),
-        EngineErrorKind::Corruption
-    );
+    assert_eq!(open(dir.path()).err().unwrap().kind(), EngineErrorKind::Corruption);
     assert_eq!(fs::read(&file).unwrap(), damaged);
 }
 
@@ -182,9 +149,8 @@ fn a_log_that_lost_synced_records_is_corruption() {
         let file = file_with(dir.path(), "log");
         let log = fs::read(&file).unwrap();
         fs::write(&file, &log[..keep]).unwrap();
-        let error = open(dir.path())
-            .err()
-            .unwrap_or_else(|| panic!("cut to {keep} went unnoticed"));
+        let error =
+            open(dir.path()).err().unwrap_or_else(|| panic!("cut to {keep} went unnoticed"));
         assert_eq!(error.code(), ErrorCode::Corruption, "{}", error.message());
     }
 }
@@ -194,11 +160,7 @@ fn a_bit_flip_in_a_table_file_is_corruption_on_read() {
     let dir = tempdir().unwrap();
     let engine = open(dir.path()).unwrap();
     (0..200).for_each(|n| put(&engine, n, 100));
-    engine
-        .database
-        .db
-        .flush_cf(engine.database.family(Space::Data))
-        .unwrap();
+    engine.database.db.flush_cf(engine.database.family(Space::Data)).unwrap();
     drop(engine);
     flip(&file_with(dir.path(), "sst"), 40, 3);
     let engine = open(dir.path()).unwrap();
@@ -208,9 +170,7 @@ fn a_bit_flip_in_a_table_file_is_corruption_on_read() {
     assert_eq!(error.code(), ErrorCode::Corruption, "{}", error.message());
     let view = engine.snapshot().unwrap();
     assert_eq!(
-        view.get(Space::Data, &0_u32.to_be_bytes())
-            .unwrap_err()
-            .code(),
+        view.get(Space::Data, &0_u32.to_be_bytes()).unwrap_err().code(),
         ErrorCode::Corruption
     );
 }
@@ -219,10 +179,7 @@ fn a_bit_flip_in_a_table_file_is_corruption_on_read() {
 fn a_second_opener_is_told_that_the_directory_is_taken() {
     let dir = tempdir().unwrap();
     let _first = open(dir.path()).unwrap();
-    assert_eq!(
-        open(dir.path()).err().unwrap().code(),
-        ErrorCode::DirectoryLocked
-    );
+    assert_eq!(open(dir.path()).err().unwrap().code(), ErrorCode::DirectoryLocked);
 }
 
 #[test]
@@ -231,16 +188,10 @@ fn a_family_we_do_not_know_means_a_newer_version() {
     drop(open(dir.path()).unwrap());
     let config = RocksConfig::default();
     let mut families = options::families(&config, &BlockCache::new(1 << 20));
-    families.push(rocksdb::ColumnFamilyDescriptor::new(
-        "later",
-        rocksdb::Options::default(),
-    ));
+    families.push(rocksdb::ColumnFamilyDescriptor::new("later", rocksdb::Options::default()));
     let settings = options::database(&config, DBRecoveryMode::PointInTime);
     drop(DB::open_cf_descriptors(&settings, dir.path(), families).unwrap());
-    assert_eq!(
-        open(dir.path()).err().unwrap().code(),
-        ErrorCode::NewerFormat
-    );
+    assert_eq!(open(dir.path()).err().unwrap().code(), ErrorCode::NewerFormat);
 }
 
 #[test]
@@ -261,12 +212,7 @@ fn words_of_rocksdb_become_kinds() {
     let dir = tempdir().unwrap();
     fs::write(dir.path().join("file"), b"").unwrap();
     let error = open(&dir.path().join("file")).err().unwrap();
-    assert_eq!(
-        error.code(),
-        ErrorCode::StorageFailed,
-        "{}",
-        error.message()
-    );
+    assert_eq!(error.code(), ErrorCode::StorageFailed, "{}", error.message());
     for (text, kind) in [
         (
             "IO error: No space left on device: While appending to file: /d/1.log",
@@ -276,14 +222,8 @@ fn words_of_rocksdb_become_kinds() {
             "IO error: While lock file: /d/LOCK: Resource temporarily unavailable",
             EngineErrorKind::Locked,
         ),
-        (
-            "Corruption: block checksum mismatch",
-            EngineErrorKind::Corruption,
-        ),
-        (
-            "IO error: While fsync: /d/1.log: Input/output error",
-            EngineErrorKind::Io,
-        ),
+        ("Corruption: block checksum mismatch", EngineErrorKind::Corruption),
+        ("IO error: While fsync: /d/1.log: Input/output error", EngineErrorKind::Io),
     ] {
         assert_eq!(kind_of(text), kind, "{text}");
     }

@@ -40,9 +40,7 @@ fn recycled_header(path: &Path) -> io::Result<Option<u64>> {
     let mut block_at = 0;
     loop {
         block.clear();
-        file.by_ref()
-            .take(BLOCK_BYTES as u64)
-            .read_to_end(&mut block)?;
+        file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
         let mut at = 0;
         while let Some(header) = block.get(at..at + HEADER_BYTES) {
             let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
@@ -89,9 +87,7 @@ mod tests {
         fs::write(&path, &log).unwrap();
         let error = check(dir.path()).unwrap_err();
         assert!(
-            error
-                .message()
-                .contains(&format!("byte {}", BLOCK_BYTES + 507)),
+            error.message().contains(&format!("byte {}", BLOCK_BYTES + 507)),
             "{}",
             error.message()
         );

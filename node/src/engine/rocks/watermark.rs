@@ -34,24 +34,16 @@ impl Watermark {
     /// Opens or makes the note of `dir`, keeping what it says.
     pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
         let path = dir.join(FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| EngineError::from_file(format!("open {}", path.display()), error))?;
-        Ok(Self {
-            file,
-            noted: Mutex::new(Self::read(dir).unwrap_or(0)),
-        })
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(
+                |error| EngineError::from_file(format!("open {}", path.display()), error),
+            )?;
+        Ok(Self { file, noted: Mutex::new(Self::read(dir).unwrap_or(0)) })
     }
 
     /// Notes that everything up to `number` is durable. Call it only after the fsync that made it so.
     pub(super) fn advance(&self, number: u64) -> Result<(), EngineError> {
-        let mut noted = self
-            .noted
-            .lock()
-            .expect("no code panics while it holds this lock");
+        let mut noted = self.noted.lock().expect("no code panics while it holds this lock");
         if number > *noted {
             self.file
                 .write_all_at(&encode(number), 0)
