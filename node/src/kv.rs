@@ -24,7 +24,7 @@ use std::{
 };
 
 /// A read that waits longer for its freshness is worth a line in the log.
-const SLOW: Duration = Duration::from_millis(250);
+const SLOW: Duration = Duration::from_millis(1_000);
 
 /// Serves rows. Cheap to clone.
 #[derive(Clone)]
@@ -133,6 +133,11 @@ impl KvService {
             let waited = format!("no result within {} ms", began.elapsed().as_millis());
             Err(replica.error(ErrorCode::DeadlineExceeded, waited))
         });
+        if let Err(error) = &result
+            && error.code == ErrorCode::Corruption
+        {
+            self.inner.registry.take_out(&replica, error);
+        }
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
         result
     }

@@ -399,6 +399,30 @@ impl Registry {
         }
     }
 
+    /// Takes a replica whose stored data are damaged out of service, so that another one leads and serves. What is on
+    /// disk stays as it is.
+    pub fn take_out(&self, replica: &Arc<Replica>, error: &ApiError) {
+        let shard = replica.shard_id;
+        let stored = self.inner.state.get(Space::Meta, &keys::node::replica(shard));
+        let Some(local) =
+            stored.ok().flatten().and_then(|stored| decode::<LocalReplica>(&stored).ok())
+        else {
+            return;
+        };
+        {
+            let mut replicas = self.inner.replicas.write().expect("no holder of this lock panics");
+            if replicas.get(&shard).is_none_or(|present| present.replica_id != replica.replica_id) {
+                return;
+            }
+            replicas.remove(&shard);
+        }
+        tracing::error!(%shard, %error, "a damaged replica is taken out of service; others go on");
+        let fault = Faulted { local, error: error.clone() };
+        self.inner.faulted.write().expect("no holder of this lock panics").insert(shard, fault);
+        let stopped = replica.clone();
+        tokio::spawn(async move { stopped.raft.shutdown().await });
+    }
+
     fn held_range(&self, replica: &Replica) -> Result<(Option<TableId>, KeyRange), ApiError> {
         if let Some(descriptor) = replica.state.descriptor() {
             return Ok((Some(descriptor.table_id), descriptor.range.clone()));

@@ -116,6 +116,19 @@ impl Trial {
         assert_eq!(found, Ok(()), "{entry:?}");
     }
 
+    /// From here on every node knows the term, so every lower one is fenced everywhere.
+    async fn tell_the_term(&self) {
+        for node in self.regions.keys() {
+            let made = self.world(|world| {
+                let entry = world.entries[0].clone();
+                let order = world.order(&entry, Step::Promote { node: NodeId(77) });
+                let json = serde_json::to_vec(&order).expect("plain data");
+                Made { node: *node, json, order, earlier: None }
+            });
+            self.send(&made).await.expect_err("nobody can be promoted there");
+        }
+    }
+
     /// The mad controller.
     async fn go_mad(&self, seed: u64, drafts: Vec<Draft>) {
         for draft in drafts {
@@ -253,17 +266,7 @@ async fn no_order_whatever_breaks_a_shard() {
     let seed = setting("ISOBAR_FAULT_SEED", 1);
     let count = setting("ISOBAR_FAULT_ORDERS", 4_000);
     let (mut cluster, trial) = start().await;
-    // From here on every node knows the term, so every lower one is fenced everywhere.
-    for node in trial.regions.keys() {
-        let mut made = trial.world(|world| {
-            let entry = world.entries[0].clone();
-            let order = world.order(&entry, Step::Promote { node: NodeId(77) });
-            let json = serde_json::to_vec(&order).expect("plain data");
-            Made { node: *node, json, order, earlier: None }
-        });
-        made.node = *node;
-        trial.send(&made).await.expect_err("nobody can be promoted there");
-    }
+    trial.tell_the_term().await;
     let trial = Arc::new(trial);
     let mover = tokio::spawn({
         let trial = trial.clone();

@@ -23,8 +23,6 @@ const UNDER_WAY_MAX: usize = 2_000;
 const ANSWER_WITHIN_MS: u64 = 8_000;
 /// Between two attempts of the client on different replicas.
 const ATTEMPT_WITHIN_MS: u64 = 3_000;
-/// Requests under way to one node: the client's own limit.
-const LANE_REQUESTS_MAX: usize = 64;
 /// Longest wait for the last answers.
 const DRAIN_WITHIN: Duration = Duration::from_secs(9);
 
@@ -51,8 +49,6 @@ impl Load {
                 wan: Some(WanEmulation { rtt: inputs.rtt.clone() }),
                 request_timeout_ms: ANSWER_WITHIN_MS,
                 attempt_timeout_ms: ATTEMPT_WITHIN_MS,
-                // While a leader changes its reads wait; they must not hold up those of other shards on the node.
-                lane_requests_max: LANE_REQUESTS_MAX,
                 // A request across the world holds its lane for a whole round trip.
                 lane_requests_max: 64,
                 ..ClientConfig::with_seeds(seeds.to_vec())

@@ -102,15 +102,6 @@ impl Meter {
         let phase = if acting { Phase::Act } else { Phase::Observe };
         let latency_us =
             u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_US_MAX);
-        eprintln!(
-            "SAMPLE {} {} {} {} {} {}",
-            sample.at_us / 1000,
-            sample.table.name(),
-            latency_us / 1000,
-            sample.shard,
-            sample.reader,
-            sample.served_in.as_ref().map_or("-", |r| r.as_str())
-        );
         let mut inner = self.lock();
         let tally = inner.tallies.entry((sample.table, phase)).or_insert_with(Tally::new);
         tally.add(latency_us, &sample);

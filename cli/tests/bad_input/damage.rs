@@ -5,8 +5,13 @@ use crate::{
     support::cluster::{Cluster, Plan},
     wait,
 };
-use isobar_api::NodeId;
+use isobar_api::{
+    DirectiveId, NodeId, Term,
+    directive::{Step, StepOrder},
+    proto::{ExecuteStepRequest, node_client::NodeClient},
+};
 use std::{fs, path::Path};
+use tonic::transport::Channel;
 
 const ROWS: usize = 60;
 
@@ -40,6 +45,51 @@ fn cluster_without_its_leader() -> (Cluster, NodeId) {
     });
     cluster.stop_node(leader);
     (cluster, leader)
+}
+
+/// Changes a byte in the first block, where the rows are, of the largest table file: nothing reads that at a start.
+fn damage_rows(dir: &Path) {
+    let files = fs::read_dir(dir)
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be listed").path());
+    let tables = files.filter(|path| path.extension().is_some_and(|found| found == "sst"));
+    let largest = tables.max_by_key(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    let path = largest.expect("the rows are in a file");
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[100] ^= 0x55;
+    fs::write(&path, bytes).expect("writable");
+}
+
+/// Hands the lead of the table's shard to a node, as the controller would.
+async fn make_leader(cluster: &Cluster, node: NodeId) {
+    let entry = cluster.shards("orders").await.remove(0);
+    let leader = entry.leader.expect("shards() waits for it");
+    if leader == node {
+        return;
+    }
+    let client = cluster.client().await;
+    let order = StepOrder {
+        directive_id: DirectiveId(1),
+        step_index: 0,
+        controller_term: Term(1),
+        cluster_id: client.cluster_id(),
+        shard: entry.shard_id,
+        expected_epoch: entry.epoch,
+        step: Step::TransferLeader { node },
+        expires_at_unix_ms: u64::MAX,
+        reason: "a test".into(),
+    };
+    let channel =
+        Channel::from_shared(format!("http://{}", cluster.address(leader))).expect("an address");
+    let mut service = NodeClient::new(channel.connect_lazy());
+    let order_json = serde_json::to_vec(&order).expect("plain data").into();
+    let request = ExecuteStepRequest { order_json, traceparent: String::new() };
+    let mut events = service.execute_step(request).await.expect("taken").into_inner();
+    let mut last = String::new();
+    while let Some(frame) = events.message().await.expect("the stream goes on") {
+        last = String::from_utf8_lossy(&frame.event_json).into_owned();
+    }
+    assert!(last.contains("done"), "{last}");
 }
 
 fn assert_serves(cluster: &Cluster) {
@@ -86,4 +136,21 @@ fn a_damaged_table_file_is_named_and_others_serve() {
         said.lines().find(|line| line.contains("ISO-3001")).expect("just seen")
     );
     assert_serves(&cluster);
+}
+
+#[test]
+fn damaged_rows_of_a_leader_are_read_from_another_replica() {
+    let (mut cluster, node) = cluster_without_its_leader();
+    cluster.start_node(node);
+    cluster.node(node).wait_ready();
+    cluster.stop_node(node);
+    damage_rows(&cluster.data_dir(node).join("state"));
+    cluster.start_node(node);
+    cluster.node(node).wait_ready();
+    wait(make_leader(&cluster, node));
+    assert_serves(&cluster);
+    let said = cluster.node(node).said();
+    let line = said.lines().find(|line| line.contains("ISO-3001"));
+    println!("damaged rows: {}", line.expect("the log says what is damaged"));
+    assert!(cluster.node(node).is_running(), "other shards of the node go on");
 }
