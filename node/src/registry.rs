@@ -467,6 +467,9 @@ fn group_config(timing: &RaftTiming, shard: ShardId) -> Result<openraft::Config,
         election_timeout_min: timing.election_min_ms,
         election_timeout_max: timing.election_max_ms,
         enable_pre_vote: Some(true),
+        // A leader that starts again in its old term does not know how much of its log was committed, and would
+        // serve reads below that. A new election gives it a term whose first entry tells.
+        enable_leader_restore: Some(false),
         install_snapshot_timeout: 600_000,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(timing.checkpoint_entries),
         max_in_snapshot_log_to_keep: timing.keep_entries,

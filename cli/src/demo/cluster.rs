@@ -1,6 +1,6 @@
 //! The cluster of the demo: five node processes and a controller in a folder of their own, on free ports.
 
-use super::inputs::{Inputs, NODE_REGIONS};
+use super::{inputs::Inputs, sites::NODES};
 use crate::{
     failure::file_error,
     processes::{Process, ProcessSpec, controller_toml, free_addresses, node_toml, stop_all},
@@ -49,12 +49,11 @@ impl Cluster {
         let folder = folder.map_err(|why| {
             ApiError::new(ErrorCode::File, format!("no folder for temporary files: {why}"))
         })?;
-        let mut addresses = free_addresses(NODE_REGIONS.len() + 1)?;
+        let mut addresses = free_addresses(NODES + 1)?;
         let controller = addresses.pop().expect("one more than nodes");
-        let region = |name: &str| Region::new(name).expect("legal names");
         let nodes: Vec<NodeAt> = (1..)
-            .zip(NODE_REGIONS.iter().zip(addresses))
-            .map(|(id, (name, address))| NodeAt { id: NodeId(id), region: region(name), address })
+            .zip(inputs.node_regions.iter().cloned().zip(addresses))
+            .map(|(id, (region, address))| NodeAt { id: NodeId(id), region, address })
             .collect();
         let mut cluster = Self { nodes, controller, processes: Vec::new(), folder };
         for node in cluster.nodes.clone() {

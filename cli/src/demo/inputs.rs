@@ -1,5 +1,6 @@
 //! What the demo is fed with: a trace, distances, people, and a day. Real inputs; their combination is a model.
 
+use super::sites;
 use crate::{commands::demo::Demo, failure::invalid};
 use isobar_api::{ApiError, ErrorCode, Region, rtt::RttMatrix};
 use isobar_datasets::{
@@ -9,9 +10,6 @@ use isobar_datasets::{
 };
 use std::{collections::BTreeSet, path::Path};
 
-/// Where the nodes stand, in order of their ids.
-pub(super) const NODE_REGIONS: [&str; 5] =
-    ["us-east-1", "eu-west-1", "ap-northeast-1", "us-east-1", "eu-west-1"];
 /// Shards of each table; each is one neighbourhood of the reader model.
 pub(super) const SHARDS: u64 = 16;
 /// Distinct keys at most: each is written to both tables before the load begins.
@@ -41,6 +39,9 @@ pub(super) struct Inputs {
     /// Whether writes are in the trace or were made from reads.
     pub(super) writes_made: bool,
     pub(super) keys: u64,
+    /// The region of each node, in order of their ids.
+    pub(super) node_regions: Vec<Region>,
+    /// The same, each once, in name order.
     pub(super) regions: Vec<Region>,
     pub(super) rtt: RttMatrix,
     pub(super) readers: ReaderModel,
@@ -49,7 +50,6 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn read(args: &Demo) -> Result<Self, ApiError> {
-        let regions = regions();
         let wanted = usize::try_from(args.rate.saturating_mul(args.seconds)).unwrap_or(usize::MAX);
         let trace = match &args.trace {
             Some(path) => read_trace(path, wanted).map_err(ApiError::from)?,
@@ -67,7 +67,9 @@ impl Inputs {
             Some(path) => read_rtt(path).map_err(ApiError::from)?,
             None => builtin_rtt(),
         };
-        let rtt = known_between(&rtt, &regions)?;
+        let rtt_name = name(args.rtt.as_deref(), "built-in: AWS, 2020");
+        let (node_regions, rtt) = sites::choose(&rtt, &rtt_name)?;
+        let regions: Vec<Region> = rtt.regions().cloned().collect();
         let audience = match &args.population {
             Some(folder) => audience_from(folder, &regions),
             None => builtin_audience().moved_to(&regions),
@@ -79,11 +81,12 @@ impl Inputs {
         Ok(Self {
             trace: trace.name,
             arrivals_name: name(args.arrivals.as_deref(), "built-in: the readers' own day"),
-            rtt_name: name(args.rtt.as_deref(), "built-in: AWS, 2020"),
+            rtt_name,
             population_name: name(args.population.as_deref(), "built-in: GeoNames cities"),
             accesses,
             writes_made,
             keys,
+            node_regions,
             regions,
             rtt,
             readers,
@@ -97,13 +100,6 @@ impl Inputs {
             |shard: u64| (0..self.keys).find(|rank| self.readers.neighbourhood_of(*rank) == shard);
         (1..SHARDS).filter_map(first_of).collect()
     }
-}
-
-/// The regions, each once, in name order.
-pub(super) fn regions() -> Vec<Region> {
-    let named = |name: &&str| Region::new(*name).expect("legal names");
-    let all: BTreeSet<Region> = NODE_REGIONS.iter().map(named).collect();
-    all.into_iter().collect()
 }
 
 /// People count by heads; a third of the shards roam, the others have a home. See docs/src/demo.md.
@@ -145,18 +141,6 @@ fn planned(trace: &Trace, wanted: usize) -> Result<(Vec<Planned>, bool), ApiErro
         write: access.op == Op::Write || (writes_made && at % WRITE_EVERY == WRITE_EVERY - 1),
     });
     Ok((planned.collect(), writes_made))
-}
-
-fn known_between(rtt: &RttMatrix, regions: &[Region]) -> Result<RttMatrix, ApiError> {
-    for a in regions {
-        for b in regions {
-            if rtt.get(a, b).is_none() {
-                let message = format!("the table of round trips has none between {a} and {b}");
-                return Err(ApiError::new(ErrorCode::BadDataset, message));
-            }
-        }
-    }
-    Ok(rtt.restricted_to(regions))
 }
 
 fn name(file: Option<&Path>, built_in: &str) -> String {
@@ -222,10 +206,5 @@ pub(super) mod tests {
     fn inputs_that_cannot_work_are_refused() {
         let missing = Demo { trace: Some("no/such/trace".into()), ..args() };
         assert!(Inputs::read(&missing).is_err());
-        let [a, b] = ["eu-west-1", "us-east-1"].map(|r| Region::new(r).expect("legal"));
-        let mut rtt = RttMatrix::default();
-        rtt.set(&a, &b, 70.0);
-        let error = known_between(&rtt, &regions()).expect_err("no Asia");
-        assert!(error.message.contains("ap-northeast-1"), "{}", error.message);
     }
 }

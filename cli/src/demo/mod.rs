@@ -12,6 +12,7 @@ mod ledger;
 mod load;
 mod meter;
 mod report;
+mod sites;
 mod story;
 mod tables;
 mod talk;

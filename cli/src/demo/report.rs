@@ -1,9 +1,10 @@
 //! The result: one document, and the same as text.
 
 use super::{
-    inputs::{Inputs, NODE_REGIONS, SHARDS},
+    inputs::{Inputs, SHARDS},
     ledger::{Table, Tally},
     meter::{Figures, Meter, Phase},
+    sites::NODES,
     story::began,
 };
 use crate::{commands::demo::Demo, screen::table};
@@ -130,7 +131,7 @@ impl Report {
             arrivals: inputs.arrivals_name.clone(),
             rtt: inputs.rtt_name.clone(),
             population: inputs.population_name.clone(),
-            nodes: NODE_REGIONS.len(),
+            nodes: NODES,
             regions: inputs.regions.clone(),
             shards_per_table: SHARDS,
             keys: inputs.keys,

@@ -21,6 +21,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, SeekFrom},
     net::SocketAddr,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -173,10 +174,12 @@ impl Process {
         let tail = self.tail();
         let message = format!("{} ended early ({status}){tail}", self.spec.name);
         // What the child said of itself is the better code.
-        let code = tail.split_whitespace().filter_map(|word| {
+        let mut codes = tail.split_whitespace().filter_map(|word| {
             ErrorCode::parse(word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-'))
         });
-        ApiError::new(code.last().unwrap_or(ErrorCode::Internal), message)
+        let unsaid =
+            if status.signal().is_some() { ErrorCode::Unavailable } else { ErrorCode::Internal };
+        ApiError::new(codes.next_back().unwrap_or(unsaid), message)
     }
 
     fn tail(&self) -> String {

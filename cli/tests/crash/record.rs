@@ -77,6 +77,7 @@ pub struct KeyRecord {
     pub tried: u64,
     /// The last write that was acknowledged; zero: none.
     pub acknowledged: u64,
+    tried_at_unix_ms: u64,
 }
 
 /// The reading end.
@@ -86,6 +87,8 @@ pub struct Record {
     pub keys: BTreeMap<String, KeyRecord>,
     /// When each acknowledgement came.
     pub acks_unix_ms: Vec<u64>,
+    /// The longest time between trying a write and its acknowledgement: how long a writer was held up.
+    pub slowest_write_ms: u64,
     /// When each read was answered.
     pub reads_unix_ms: Vec<u64>,
     /// Operations that failed: when, and the line.
@@ -113,9 +116,15 @@ impl Record {
         let at: u64 = at.parse().unwrap_or_else(|_| panic!("torn: {line}"));
         let number: u64 = word().parse().unwrap_or_else(|_| panic!("torn: {line}"));
         match kind {
-            "T" => self.keys.entry(key.into()).or_default().tried = number,
+            "T" => {
+                let key = self.keys.entry(key.into()).or_default();
+                (key.tried, key.tried_at_unix_ms) = (number, at);
+            }
             "A" => {
-                self.keys.entry(key.into()).or_default().acknowledged = number;
+                let key = self.keys.entry(key.into()).or_default();
+                key.acknowledged = number;
+                let took_ms = at.saturating_sub(key.tried_at_unix_ms);
+                self.slowest_write_ms = self.slowest_write_ms.max(took_ms);
                 self.acks_unix_ms.push(at);
             }
             "R" => self.reads_unix_ms.push(at),
@@ -134,12 +143,5 @@ impl Record {
     /// Acknowledgements in a time span.
     pub fn acks_between(&self, from: u64, to: u64) -> usize {
         self.acks_unix_ms.iter().filter(|at| (from..to).contains(at)).count()
-    }
-
-    /// The longest time without any acknowledgement.
-    pub fn longest_gap_ms(&self) -> u64 {
-        let mut acks = self.acks_unix_ms.clone();
-        acks.sort_unstable();
-        acks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
     }
 }
