@@ -2,6 +2,7 @@
 
 use super::record::{Record, number_of};
 use isobar_client::{ReadLevel, TableHandle};
+use std::time::Duration;
 
 /// Keys that are read at once.
 const KEYS_AT_ONCE: usize = 400;
@@ -15,6 +16,8 @@ pub struct Verdict {
     pub kept_keys: usize,
     /// Keys that do not.
     pub lost: Vec<String>,
+    /// Keys that do, although a linearizable read did not show it at first.
+    pub late: Vec<String>,
 }
 
 impl Verdict {
@@ -33,12 +36,21 @@ impl Verdict {
                     verdict.kept_keys += 1;
                 } else {
                     let acknowledged = expected.acknowledged;
-                    verdict
-                        .lost
-                        .push(format!("{key}: {acknowledged} was acknowledged, {found} is there"));
+                    let what = format!("{key}: {acknowledged} was acknowledged, {found} is there");
+                    match is_there_later(table, key, acknowledged).await {
+                        true => verdict.late.push(what),
+                        false => verdict.lost.push(what),
+                    }
                 }
             }
         }
         verdict
     }
+}
+
+/// Tells a lost write from a read that went back in time; both are wrong.
+async fn is_there_later(table: &TableHandle, key: &str, acknowledged: u64) -> bool {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let row = table.get(key.as_bytes(), ReadLevel::Linearizable).await;
+    row.expect("every shard serves again").is_some_and(|row| number_of(&row.value) >= acknowledged)
 }
