@@ -116,6 +116,10 @@ pub struct TableSpec {
     /// Keys at which the table is cut into shards from the start, ascending (printable form).
     #[serde(default)]
     pub split_keys: Vec<String>,
+    /// Another table: each shard starts on the nodes where hashing put that table's shard with its first key, so that
+    /// what is read together lies together. Where either goes later is not tied to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed_like: Option<String>,
 }
 
 impl TableSpec {
@@ -204,6 +208,7 @@ mod tests {
                 ack: AckLevel::Majority,
             },
             split_keys: split_keys.iter().map(|k| (*k).into()).collect(),
+            placed_like: None,
         }
     }
 

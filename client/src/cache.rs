@@ -221,6 +221,7 @@ mod tests {
                 name: name.into(),
                 rule: rule.clone(),
                 split_keys: vec![],
+                placed_like: None,
             },
             state,
             first_shards: vec![],

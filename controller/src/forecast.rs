@@ -3,7 +3,7 @@
 use crate::{
     observe::ClosedWindow,
     service::WINDOWS_KEPT,
-    view::{ArrivalForecast, Forecasts},
+    view::{ArrivalForecast, ArrivalRate, ClusterView, Forecasts},
 };
 use isobar_api::{Region, ShardId, policy::ObservePolicy};
 use isobar_models::{
@@ -11,7 +11,7 @@ use isobar_models::{
 };
 use isobar_telemetry::{Sample, WindowSeries};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads or writes: they follow different clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ enum Class {
 
 type Key = (ShardId, Option<Region>, Class);
 
+/// Regions that are told apart in one shard's arrivals.
+const REGIONS_MAX: usize = 32;
+
 /// The series of every shard and region, and who forecasts them.
 #[derive(Debug)]
 pub(crate) struct Forecaster {
@@ -30,6 +33,8 @@ pub(crate) struct Forecaster {
     series: BTreeMap<Key, WindowSeries>,
     book: ForecastBook<Key>,
     latest: BTreeMap<Key, SeriesForecast>,
+    /// The shape of each shard when it was last looked at.
+    shapes: BTreeMap<ShardId, u64>,
     newest_end_unix_ms: u64,
     is_dirty: bool,
 }
@@ -52,6 +57,7 @@ impl Forecaster {
             series: BTreeMap::new(),
             book: ForecastBook::new(BookConfig { champion, ..BookConfig::default() }),
             latest: BTreeMap::new(),
+            shapes: BTreeMap::new(),
             newest_end_unix_ms: 0,
             is_dirty: false,
         }
@@ -65,6 +71,18 @@ impl Forecaster {
         }
     }
 
+    /// Forgets the past of shards that were cut since: the part that keeps the name has another load, and would be cut
+    /// again for the one that it no longer has.
+    pub(crate) fn forget_cut(&mut self, view: &ClusterView) {
+        let shapes: BTreeMap<ShardId, u64> =
+            view.shards.iter().map(|(id, shard)| (*id, shard.entry.epoch.shape)).collect();
+        let cut = |id: &ShardId| {
+            self.shapes.get(id).zip(shapes.get(id)).is_some_and(|(old, new)| new > old)
+        };
+        self.series.retain(|(id, ..), _| !cut(id));
+        self.shapes = shapes;
+    }
+
     /// Takes in one closed window. A shard that was heard but had no request from a region had a
     /// measured zero there; a shard that was not heard has a gap.
     pub(crate) fn add(&mut self, window: &ClosedWindow) {
@@ -75,22 +93,20 @@ impl Forecaster {
         self.series.retain(|(shard, ..), _| window.shards.contains_key(shard));
         for (shard, rates) in &window.shards {
             let Some(rates) = rates else { continue };
-            for (region, rate) in rates {
-                for (class, rate_per_s) in
-                    [(Class::Reads, rate.reads_per_s), (Class::Writes, rate.writes_per_s)]
-                {
-                    self.put((*shard, region.clone(), class), rate_per_s, end);
-                }
-            }
-            let of_shard = (*shard, None, Class::Reads)..(ShardId(shard.0 + 1), None, Class::Reads);
-            let silent: Vec<Key> = self
+            let known: Vec<Key> = self
                 .series
-                .range(of_shard)
-                .filter(|((_, region, _), _)| !rates.contains_key(region))
-                .map(|(key, _)| key.clone())
+                .range((*shard, None, Class::Reads)..)
+                .map(|(key, _)| key)
+                .take_while(|(id, ..)| id == shard)
+                .cloned()
                 .collect();
-            for key in silent {
-                self.put(key, 0.0, end);
+            let rates = few_regions(rates, &known);
+            for (region, [reads_per_s, writes_per_s]) in &rates {
+                self.put((*shard, region.clone(), Class::Reads), *reads_per_s, end);
+                self.put((*shard, region.clone(), Class::Writes), *writes_per_s, end);
+            }
+            for key in known.into_iter().filter(|(_, region, _)| !rates.contains_key(region)) {
+                self.silent(key, end);
             }
         }
         self.newest_end_unix_ms = self.newest_end_unix_ms.max(end);
@@ -142,6 +158,18 @@ impl Forecaster {
         self.latest = self.book.tick(at_unix_s / self.window_s, &inputs);
     }
 
+    /// A measured zero. A region that was never heard in all that is kept is forgotten.
+    fn silent(&mut self, key: Key, end_unix_ms: u64) {
+        let heard = self.series.get(&key).is_none_or(|series| {
+            series.closed(end_unix_ms).iter().flatten().any(|rate_per_s| *rate_per_s > 0.0)
+        });
+        if heard {
+            self.put(key, 0.0, end_unix_ms);
+        } else {
+            self.series.remove(&key);
+        }
+    }
+
     fn put(&mut self, key: Key, rate_per_s: f64, end_unix_ms: u64) {
         let window_s = u32::try_from(self.window_s).unwrap_or(u32::MAX);
         let capacity = usize::try_from(WINDOWS_KEPT).unwrap_or(usize::MAX);
@@ -158,6 +186,25 @@ impl Forecaster {
     }
 }
 
+/// Rates by region, with what comes from regions beyond the first [`REGIONS_MAX`] counted as from nowhere: names of
+/// regions are made up by clients.
+fn few_regions(
+    rates: &BTreeMap<Option<Region>, ArrivalRate>,
+    known: &[Key],
+) -> BTreeMap<Option<Region>, [f64; 2]> {
+    let mut regions: BTreeSet<&Option<Region>> =
+        known.iter().map(|(_, region, _)| region).collect();
+    let mut few: BTreeMap<Option<Region>, [f64; 2]> = BTreeMap::new();
+    for (region, rate) in rates {
+        let keeps = regions.contains(region) || regions.len() < REGIONS_MAX;
+        let place = if keeps { region.clone() } else { None };
+        regions.extend(keeps.then_some(region));
+        let sum = few.entry(place).or_default();
+        *sum = [sum[0] + rate.reads_per_s, sum[1] + rate.writes_per_s];
+    }
+    few
+}
+
 /// Lower end, mean and upper end of the mean over the windows ahead.
 fn mean_over_horizon(forecast: &SeriesForecast) -> [f64; 3] {
     let Interval { lower, mean, upper } = forecast.over_horizon;
@@ -167,7 +214,7 @@ fn mean_over_horizon(forecast: &SeriesForecast) -> [f64; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::ArrivalRate;
+    use crate::planner::synthetic::synthetic_input;
 
     fn window(n: u64, rates: Option<&[(&str, f64)]>) -> ClosedWindow {
         let rate = |(region, reads_per_s): &(&str, f64)| {
@@ -203,6 +250,47 @@ mod tests {
         let silent = forecaster.forecasts(1_610_000);
         assert!(silent[&ShardId(1)][&us].reads_per_s[1] < 2.0, "{silent:?}");
         assert_eq!(forecaster.champions().iter().map(|(_, n)| n).sum::<u32>(), 4);
+    }
+
+    #[test]
+    fn a_shard_that_was_cut_begins_anew() {
+        let mut world = synthetic_input(6, 12, 3);
+        let ids: Vec<ShardId> = world.view.shards.keys().copied().take(2).collect();
+        let rates = |id: &ShardId| {
+            let rate = ArrivalRate { reads_per_s: 9_000.0, writes_per_s: 0.0 };
+            (*id, Some(BTreeMap::from([(None, rate)])))
+        };
+        let mut forecaster = Forecaster::new(&ObservePolicy::default());
+        forecaster.forget_cut(&world.view);
+        for n in 1..20 {
+            let shards = ids.iter().map(rates).collect();
+            let window = ClosedWindow { start_unix_ms: n * 10_000, window_ms: 10_000, shards };
+            forecaster.add(&window);
+        }
+        forecaster.forget_cut(&world.view);
+        world.view.shards.get_mut(&ids[0]).expect("it is there").entry.epoch.shape += 1;
+        forecaster.forget_cut(&world.view);
+        let quiet = ArrivalRate { reads_per_s: 100.0, writes_per_s: 0.0 };
+        let shards = ids.iter().map(|id| (*id, Some(BTreeMap::from([(None, quiet)])))).collect();
+        forecaster.add(&ClosedWindow { start_unix_ms: 200_000, window_ms: 10_000, shards });
+        let out = forecaster.forecasts(210_000);
+        assert!(out[&ids[0]][&None].reads_per_s[2] < 1_000.0, "{:?}", out[&ids[0]]);
+        assert!(out[&ids[1]][&None].reads_per_s[1] > 5_000.0, "{:?}", out[&ids[1]]);
+    }
+
+    #[test]
+    fn made_up_regions_do_not_grow_without_bound() {
+        let mut forecaster = Forecaster::new(&ObservePolicy::default());
+        for n in 0..60 {
+            let name = format!("region-{n}");
+            forecaster.add(&window(n, Some(&[("eu", 5.0), (&name, 7.0)])));
+        }
+        assert!(forecaster.series.len() <= 2 * (REGIONS_MAX + 1), "{}", forecaster.series.len());
+        let out = forecaster.forecasts(600_000);
+        assert!(
+            out[&ShardId(1)][&None].reads_per_s[1] > 3.0,
+            "what is not told apart still counts"
+        );
     }
 
     #[test]

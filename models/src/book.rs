@@ -1,7 +1,7 @@
 //! Champions of many series at a bounded cost per tick.
 
 use crate::{
-    champion::{Champion, ChampionConfig, choose},
+    champion::{Champion, ChampionConfig, VALUES_MIN, choose},
     forecast::Interval,
 };
 use isobar_telemetry::features::{feature_row, filled};
@@ -16,8 +16,9 @@ pub struct BookConfig {
     pub champion: ChampionConfig,
     /// A champion is chosen anew after this many windows.
     pub refit_windows: u64,
-    /// Champions chosen per tick at most: this bounds the cost of a tick.
-    pub refits_per_tick: usize,
+    /// Values of all series for which a champion is chosen in one tick, at most: this bounds the cost of a tick, for a
+    /// choice costs as much as there are values.
+    pub refit_values_per_tick: usize,
     /// Series with a larger share of unknown windows are forecast by the floor only.
     pub gap_share_max: f64,
     /// Series kept at most; further ones are forecast by the floor.
@@ -29,7 +30,7 @@ impl Default for BookConfig {
         Self {
             champion: ChampionConfig::default(),
             refit_windows: 120,
-            refits_per_tick: 32,
+            refit_values_per_tick: 32_768,
             gap_share_max: 0.3,
             series_max: 20_000,
         }
@@ -62,20 +63,18 @@ pub struct SeriesForecast {
     pub observed_share: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct Entry {
     champion: Champion,
     chosen_at: u64,
-    /// Values the choice was made on: a series that has doubled since is worth a new one.
+    /// Values the choice was made on: a series that has grown by half since is worth a new one.
     values: usize,
 }
 
-/// Champions per series. Serialize it to be warm after a restart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(bound(serialize = "K: Serialize", deserialize = "K: Deserialize<'de> + Ord"))]
+/// Champions per series.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ForecastBook<K: Ord> {
     config: BookConfig,
-    #[serde(with = "as_list")]
     entries: BTreeMap<K, Entry>,
 }
 
@@ -130,13 +129,14 @@ impl<K: Ord + Clone> ForecastBook<K> {
         let room = self.config.series_max.saturating_sub(self.entries.len());
         let is_due = |entry: &Entry, values: usize| {
             tick.saturating_sub(entry.chosen_at) >= self.config.refit_windows
-                || values >= 2 * entry.values.max(8)
+                || 2 * values >= 3 * entry.values
         };
         let mut due: Vec<(Option<u64>, &K)> = full
             .iter()
             .filter_map(|(&key, values)| match self.entries.get(key) {
                 Some(entry) => is_due(entry, values.len()).then_some((Some(entry.chosen_at), key)),
-                None => Some((None, key)),
+                // Of fewer values no choice is made; the floor knows what can be known.
+                None => (values.len() >= VALUES_MIN).then_some((None, key)),
             })
             .collect();
         due.sort();
@@ -144,7 +144,13 @@ impl<K: Ord + Clone> ForecastBook<K> {
         let newcomers = due.iter().filter(|(chosen, _)| chosen.is_none()).count();
         let excess = newcomers.saturating_sub(room);
         due.drain(newcomers - excess..newcomers);
-        due.into_iter().take(self.config.refits_per_tick).map(|(_, key)| key.clone()).collect()
+        let within = due.into_iter().scan(0, |values, (_, key)| {
+            let first = *values == 0;
+            *values += full[key].len();
+            // One at least, or a single long series would stop all others for good.
+            (first || *values <= self.config.refit_values_per_tick).then(|| key.clone())
+        });
+        within.collect()
     }
 
     fn forecast(
@@ -156,22 +162,16 @@ impl<K: Ord + Clone> ForecastBook<K> {
     ) -> SeriesForecast {
         let horizon = self.config.champion.horizon;
         let row = feature_row(input.windows, input.at_unix_s, None);
-        let known: Vec<f64>;
-        let (intervals, over_horizon, model, chosen_at) = match (full, self.entries.get(key)) {
+        let ((intervals, over_horizon), model, chosen_at) = match (full, self.entries.get(key)) {
             (Some(values), Some(entry)) => {
-                let intervals = entry.champion.predict(values, horizon);
-                (
-                    intervals,
-                    entry.champion.predict_mean(values, horizon),
-                    entry.champion.model.clone(),
-                    Some(entry.chosen_at),
-                )
+                let champion = &entry.champion;
+                let ahead = champion.predict_with_mean(values, horizon);
+                (ahead, champion.model.clone(), Some(entry.chosen_at))
             }
             _ => {
-                known = input.windows.iter().flatten().copied().collect();
+                let known: Vec<f64> = input.windows.iter().flatten().copied().collect();
                 let floor = Champion::naive(&known, &self.config.champion);
-                let mean = floor.predict_mean(&known, horizon);
-                (floor.predict(&known, horizon), mean, floor.model, None)
+                (floor.predict_with_mean(&known, horizon), floor.model, None)
             }
         };
         SeriesForecast {
@@ -182,28 +182,6 @@ impl<K: Ord + Clone> ForecastBook<K> {
             stale_windows: input.windows.iter().rev().take_while(|w| w.is_none()).count(),
             observed_share: row.get("observed_60_share").unwrap_or(0.0),
         }
-    }
-}
-
-/// Maps with keys that are no strings cannot be written as JSON objects: a list of pairs can.
-mod as_list {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::collections::BTreeMap;
-
-    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
-    }
-
-    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -223,15 +201,15 @@ mod tests {
         data.iter().map(|(&key, windows)| (key, SeriesInput { windows, at_unix_s: 0 })).collect()
     }
 
-    fn book(refits_per_tick: usize, series_max: usize) -> ForecastBook<Key> {
-        let config = BookConfig { refits_per_tick, series_max, ..BookConfig::default() };
+    fn book(refit_values_per_tick: usize, series_max: usize) -> ForecastBook<Key> {
+        let config = BookConfig { refit_values_per_tick, series_max, ..BookConfig::default() };
         ForecastBook::new(config)
     }
 
     #[test]
     fn every_series_has_a_forecast_at_once_and_champions_come_in_turn() {
         let data: BTreeMap<Key, _> = (0..10).map(|i| ((i, "eu"), windows(i, 200))).collect();
-        let mut book = book(4, 100);
+        let mut book = book(800, 100);
         let with_champion = |out: &BTreeMap<Key, SeriesForecast>| {
             out.values().filter(|f| f.model_age_windows.is_some()).count()
         };
@@ -262,7 +240,7 @@ mod tests {
         gappy[99] = None;
         data.insert((2, "eu"), gappy);
         data.insert((3, "eu"), windows(3, 100));
-        let mut book = book(9, 1);
+        let mut book = book(9_999, 1);
         let out = book.tick(5, &inputs(&data));
         assert_eq!(book.len(), 1);
         assert!(out[&(0, "eu")].model_age_windows.is_some());
@@ -277,23 +255,23 @@ mod tests {
     }
 
     #[test]
-    fn a_book_is_warm_after_a_restart_and_forgets_what_is_gone() {
+    fn what_is_gone_is_forgotten() {
         let mut data: BTreeMap<Key, _> = (0..3).map(|i| ((i, "us"), windows(i, 120))).collect();
-        let mut book = book(9, 9);
-        let before = book.tick(7, &inputs(&data));
-        let text = serde_json::to_string(&book).unwrap();
-        let text: &'static str = text.leak();
-        let mut again: ForecastBook<Key> = serde_json::from_str(text).unwrap();
-        let after = again.tick(7, &inputs(&data));
-        for (key, forecast) in &before {
-            // JSON may cost the last digit of a float; the model and its forecast are the same.
-            assert_eq!(after[key].model, forecast.model);
-            for (a, b) in after[key].intervals.iter().zip(&forecast.intervals) {
-                assert!((a.mean - b.mean).abs() + (a.upper - b.upper).abs() < 1e-9, "{a:?} {b:?}");
-            }
-        }
+        let mut book = book(9_999, 9);
+        book.tick(7, &inputs(&data));
         data.remove(&(1, "us"));
-        again.tick(8, &inputs(&data));
-        assert!(again.champion(&(1, "us")).is_none() && again.champion(&(0, "us")).is_some());
+        book.tick(8, &inputs(&data));
+        assert!(book.champion(&(1, "us")).is_none() && book.champion(&(0, "us")).is_some());
+    }
+
+    #[test]
+    fn a_young_series_is_served_by_a_fresh_floor_until_a_choice_can_be_made() {
+        let mut book = book(9_999, 9);
+        for n in 1..=VALUES_MIN {
+            let data: BTreeMap<Key, _> = BTreeMap::from([((0, "eu"), windows(0, n))]);
+            let out = book.tick(n as u64, &inputs(&data));
+            let chosen = out[&(0, "eu")].model_age_windows;
+            assert_eq!(chosen.is_some(), n == VALUES_MIN, "{n} values");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Below this many values no backtest says anything.
-const VALUES_MIN: usize = 12;
+pub(crate) const VALUES_MIN: usize = 12;
 /// A normal value is below this many standard deviations with 95 %: within it on both sides with 90 %.
 const NORMAL_95: f64 = 1.645;
 /// Larger values would lose their digits in squares and sums; no rate comes near.
@@ -50,6 +50,13 @@ impl Default for ChampionConfig {
     }
 }
 
+impl ChampionConfig {
+    /// Events behind a value of 1, if values are rates of counted events.
+    fn counted(&self) -> Option<f64> {
+        self.events_per_unit.filter(|events| events.is_finite() && *events > 0.0)
+    }
+}
+
 /// How a model did in the backtest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
@@ -77,7 +84,8 @@ pub struct Champion {
     /// Every model that could be fitted, in order of simplicity. Empty: too short a history, nothing was compared.
     pub scores: Vec<Score>,
     widths: Widths,
-    /// Bounds of the mean over the whole horizon: chance evens out over its steps, so they are narrower.
+    /// Bounds of the mean rate over the whole horizon: narrower, for chance evens out over its steps, and for counted
+    /// events what chance will make of the rate is left out altogether.
     mean_widths: Widths,
     non_negative: bool,
 }
@@ -87,11 +95,10 @@ impl Champion {
     /// rates of counted events, else the last value.
     pub fn naive(history: &[f64], config: &ChampionConfig) -> Self {
         let history = sound(history);
-        let counted = config.events_per_unit.filter(|e| e.is_finite() && *e > 0.0);
-        let (fitted, widths, mean_widths) = match counted {
+        let (fitted, widths, mean_widths) = match config.counted() {
             Some(events_per_unit) => {
-                let widths = |steps| counted_widths(&history, events_per_unit, steps);
-                (Fitted::RecentMean, widths(1), widths(config.horizon.max(1)))
+                let widths = |chance| counted_widths(&history, events_per_unit, chance);
+                (Fitted::RecentMean, widths(1.0), widths(0.0))
             }
             None => (Fitted::Naive, guessed_widths(&history), guessed_widths(&history)),
         };
@@ -107,21 +114,22 @@ impl Champion {
         }
     }
 
-    /// Forecasts the mean of the steps after `history`, as many as it was chosen for.
-    pub fn predict_mean(&self, history: &[f64], horizon: usize) -> Interval {
-        let points: Vec<f64> = self.predict(history, horizon).iter().map(|i| i.mean).collect();
-        let around = self.mean_widths.around(&[mean(&points)], self.non_negative);
-        around.first().copied().unwrap_or_default()
-    }
-
     /// Forecasts the steps after `history`, which may have grown since the champion was chosen.
     pub fn predict(&self, history: &[f64], horizon: usize) -> Vec<Interval> {
+        self.predict_with_mean(history, horizon).0
+    }
+
+    /// The same, and the mean rate over all of these steps, as many as it was chosen for: with bounds of the rate
+    /// itself, which is what a decision that outlasts the horizon rests on.
+    pub fn predict_with_mean(&self, history: &[f64], horizon: usize) -> (Vec<Interval>, Interval) {
         let history = sound(history);
-        let points: Vec<f64> = self.fitted.points(&history, horizon);
-        self.widths.around(
-            &points.iter().map(|p| p.clamp(-VALUE_MAX, VALUE_MAX)).collect::<Vec<_>>(),
-            self.non_negative,
-        )
+        let floor = floor(self.non_negative);
+        let points = self.fitted.points(&history, horizon);
+        let points: Vec<f64> = points.iter().map(|p| p.clamp(-VALUE_MAX, VALUE_MAX)).collect();
+        let served: Vec<f64> = points.iter().map(|p| p.max(floor)).collect();
+        let over = self.mean_widths.around(&[mean(&served)], self.non_negative);
+        let over = over.first().copied().unwrap_or_default();
+        (self.widths.around(&points, self.non_negative), over)
     }
 
     /// The score it was chosen by.
@@ -148,12 +156,13 @@ pub fn choose(history: &[f64], config: &ChampionConfig, present: Option<&str>) -
     };
     // Not fitted again on the whole history: the intervals are those of exactly this fit, and its state is made
     // anew from the newest values at every forecast anyway.
+    let to_come = config.counted().map_or(0.0, |events| 1.0 / (events * config.horizon as f64));
     Champion {
         model: tried[winner].score.model.clone(),
         fitted: tried[winner].fitted,
         period,
         widths: tried[winner].errors.widths(),
-        mean_widths: tried[winner].mean_errors.widths(),
+        mean_widths: tried[winner].mean_errors.widths_without(to_come),
         scores: tried.into_iter().map(|t| t.score).collect(),
         non_negative: config.non_negative,
     }
@@ -183,6 +192,8 @@ struct Backtest<'a> {
     horizon: usize,
     scale: ErrorScale,
     mean_change: f64,
+    /// What is forecast below it is served as this.
+    floor: f64,
 }
 
 impl<'a> Backtest<'a> {
@@ -201,7 +212,8 @@ impl<'a> Backtest<'a> {
         let changes: Vec<f64> =
             history[..n - test].windows(2).map(|w| (w[1] - w[0]).abs()).collect();
         let scale = ErrorScale::of(history);
-        Self { history, origins, horizon, scale, mean_change: mean(&changes) }
+        let (mean_change, floor) = (mean(&changes), floor(config.non_negative));
+        Self { history, origins, horizon, scale, mean_change, floor }
     }
 
     fn run(&self, model: &dyn Forecaster, context: FitContext) -> Option<Tried> {
@@ -215,9 +227,12 @@ impl<'a> Backtest<'a> {
         let mut early_widths = Widths::default();
         for (i, &origin) in self.origins.iter().enumerate() {
             let ahead = self.horizon.min(self.history.len() - origin);
-            let points = fitted.points(&self.history[..origin], ahead);
+            let mut points = fitted.points(&self.history[..origin], ahead);
+            points.iter_mut().for_each(|point| *point = point.max(self.floor));
             let came = &self.history[origin..origin + ahead];
-            mean_errors.add(0, mean(&points), mean(came));
+            if ahead == self.horizon {
+                mean_errors.add(0, mean(&points), mean(came));
+            }
             if i == middle {
                 early_widths = early.widths();
             }
@@ -252,13 +267,17 @@ fn sound(history: &[f64]) -> Vec<f64> {
     history.iter().filter(|v| v.is_finite()).map(|v| v.clamp(-VALUE_MAX, VALUE_MAX)).collect()
 }
 
+fn floor(non_negative: bool) -> f64 {
+    if non_negative { 0.0 } else { f64::NEG_INFINITY }
+}
+
 /// Without a backtest, for rates of events: as wide as chance alone makes the difference between the mean of the last
-/// few windows and the mean of the next `steps` (each count scatters by its own size), or as the changes seen so far,
-/// whichever is more: real arrivals come in bursts.
-fn counted_widths(history: &[f64], events_per_unit: f64, steps: usize) -> Widths {
+/// few windows and the rate (each count scatters by its own size), or as the changes seen so far make it, whichever is
+/// more: real arrivals come in bursts. `to_come` 1 adds the chance of one window to come, 0 that of none.
+fn counted_widths(history: &[f64], events_per_unit: f64, to_come: f64) -> Widths {
     let scale = ErrorScale::of(history);
     let averaged = history.len().clamp(1, RECENT_VALUES) as f64;
-    let spread = 1.0 / averaged + 1.0 / steps as f64;
+    let spread = 1.0 / averaged + to_come;
     let changes = history.windows(2).map(|w| scale.scaled(w[0], w[1]).powi(2));
     // A change is the difference of two single values: twice the scatter of one.
     let seen = mean(&changes.collect::<Vec<_>>()) / 2.0;

@@ -315,7 +315,7 @@ async fn propose_write(
         replica.propose_leader_only(Command::Write(command)).await?;
         return Ok(WriteOutcome::Applied { version, repeated: false });
     }
-    let (log_id, result) = replica.propose(Command::Write(command)).await?;
+    let (log_id, result) = replica.propose_when_led(Command::Write(command)).await?;
     replica.await_ack(ack, log_id).await?;
     match result {
         CommandResult::Write(outcome) => Ok(outcome),

@@ -8,6 +8,7 @@ pub mod consensus;
 pub mod directive;
 pub mod engine;
 pub mod gossip;
+mod hand_over;
 pub mod identity;
 pub mod kv;
 pub mod members;

@@ -3,6 +3,7 @@
 use crate::{
     consensus::raft::types::{LogId, Raft, TypeConfig, decode},
     engine::{Engine, EngineError, Space},
+    hand_over::WAITING_MAX,
     shard::{Command, CommandResult, ShardState, keys, row::Row},
     transport::Transport,
 };
@@ -20,6 +21,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Replica {
     /// Everything acknowledged before this moment is applied here.
     fresh_as_of: Mutex<Option<Instant>>,
     refreshing: tokio::sync::Mutex<()>,
+    /// Room for requests that wait for the next leader.
+    pub(crate) waiting: Semaphore,
 }
 
 impl Replica {
@@ -73,6 +77,7 @@ impl Replica {
             transport,
             fresh_as_of: Mutex::new(None),
             refreshing: tokio::sync::Mutex::new(()),
+            waiting: Semaphore::new(WAITING_MAX),
         }
     }
 
@@ -208,10 +213,7 @@ impl Replica {
     pub async fn read_barrier(self: &Arc<Self>, freshness: ReadFreshness) -> Result<(), ApiError> {
         match freshness {
             ReadFreshness::Local => Ok(()),
-            ReadFreshness::Linearizable if self.is_leader() => {
-                self.leader_barrier().await.map(|_| ())
-            }
-            ReadFreshness::Linearizable => self.follower_barrier().await,
+            ReadFreshness::Linearizable => self.linearizable_barrier().await,
             ReadFreshness::Bounded(bound) => self.bounded_barrier(bound).await,
         }
     }
@@ -238,7 +240,7 @@ impl Replica {
     }
 
     /// Asks the leader for a read index and waits until it is applied here.
-    async fn follower_barrier(&self) -> Result<(), ApiError> {
+    pub(crate) async fn follower_barrier(&self) -> Result<(), ApiError> {
         let began = Instant::now();
         let Some(leader) = self.leader_node() else {
             return Err(self.error(ErrorCode::Unavailable, "no leader is known"));

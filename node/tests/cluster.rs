@@ -3,10 +3,13 @@
 mod support;
 
 use isobar_api::{
-    DirectiveId, Epoch, ErrorCode, NodeId, ShardEntry, ShardId, Term,
+    DirectiveId, Epoch, ErrorCode, NodeId, Region, ShardEntry, ShardId, Term,
     directive::{Refusal, Step},
+    proto::{WriteOp, kv_item::Op},
+    rtt::RttMatrix,
 };
-use support::{Cluster, put_op};
+use std::time::Duration;
+use support::{Cluster, execute_at, get_op, put_op};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_survive_a_split_a_move_and_the_loss_of_a_leader() {
@@ -124,6 +127,54 @@ async fn guards_refuse_what_would_hurt() {
         cluster.step(&entry, 11, 0, Step::Promote { node: outside }).await.expect_err("fenced");
     assert_eq!(refusal, Refusal::StaleTerm { sent: Term(4), seen: Term(5) });
     assert_eq!(DirectiveId(11).to_string(), "d11");
+}
+
+/// A hand-over across slow links takes some round trips. Whoever asks meanwhile must not be sent from node to node:
+/// each try is served, or told the node that leads next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_during_a_hand_over_is_served_or_sent_to_the_next_leader() {
+    let regions = ["region-0", "region-1", "region-2"].map(|r| Region::new(r).expect("legal"));
+    let mut wan = RttMatrix::default();
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        wan.set(&regions[a], &regions[b], 60.0);
+    }
+    let mut cluster = Cluster::start_apart(3, wan).await;
+    cluster.create_table("orders", 3).await;
+    cluster.put("orders", b"k", b"v").await;
+    for round in 0..4 {
+        let entry = cluster.led_entry(cluster.shards("orders").await[0].shard_id).await;
+        let old = entry.leader.expect("it is led");
+        let next = entry.voters().find(|n| *n != old).expect("a follower");
+        let asking = async {
+            // From before the hand-over to after it, 10 ms apart, at every replica and for reads and writes in turn.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            let tries = (0..24u64).map(|at| {
+                let (entry, node) = (&entry, NodeId(1 + at % 3));
+                let write = WriteOp {
+                    client_id: vec![3; 16].into(),
+                    sequence: 1 + round * 24 + at,
+                    first_unacknowledged: 1,
+                    mutations: vec![put_op(b"k", b"v", None)],
+                };
+                let op = if at % 2 == 0 { get_op(b"k") } else { Op::Write(write) };
+                let channel = cluster.channel(node);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(10 * at)).await;
+                    (node, at, execute_at(channel, entry, op).await)
+                }
+            });
+            futures::future::join_all(tries).await
+        };
+        let moved = cluster.step(&entry, 20 + round, 0, Step::TransferLeader { node: next });
+        let (moved, answers) = tokio::join!(moved, asking);
+        moved.expect("the lead is handed over");
+        for (node, at, answer) in answers {
+            let Err(error) = answer else { continue };
+            let told = error.shards.first().and_then(|entry| entry.leader);
+            let helpful = error.code == ErrorCode::NotLeader && told.is_some_and(|n| n != node);
+            assert!(helpful, "try {at} at {node}, from {old} to {next}: {error:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

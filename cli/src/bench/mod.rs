@@ -138,7 +138,9 @@ async fn make_table(client: &Client, shards: u64, keys: u64) -> Result<TableHand
     let cut = |n| key_to_text(&load::key(n * keys / shards));
     let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority };
     let split_keys = (1..shards.max(1)).map(cut).collect();
-    client.create_table(&TableSpec { name: name.clone(), rule, split_keys }).await?;
+    client
+        .create_table(&TableSpec { name: name.clone(), rule, split_keys, placed_like: None })
+        .await?;
     client.table(&name).await
 }
 

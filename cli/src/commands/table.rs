@@ -47,6 +47,9 @@ pub struct Create {
     /// Keys at which the table is cut into shards from the start, ascending
     #[arg(long, value_delimiter = ',', value_name = "KEY,...")]
     split_keys: Vec<String>,
+    /// Start on the nodes where hashing put the shards of another table: for what is read together
+    #[arg(long, value_name = "TABLE")]
+    placed_like: Option<String>,
 }
 
 impl Create {
@@ -58,7 +61,8 @@ impl Create {
             replicas_max: self.replicas_max.unwrap_or(widest.max(self.replicas)),
             ack: self.ack,
         };
-        TableSpec { name: self.name, rule, split_keys: self.split_keys }
+        let Self { name, split_keys, placed_like, .. } = self;
+        TableSpec { name, rule, split_keys, placed_like }
     }
 }
 

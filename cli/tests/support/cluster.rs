@@ -241,7 +241,7 @@ impl Cluster {
             ack: AckLevel::Majority,
         };
         let split_keys = split_keys.iter().map(ToString::to_string).collect();
-        let spec = TableSpec { name: name.into(), rule, split_keys };
+        let spec = TableSpec { name: name.into(), rule, split_keys, placed_like: None };
         self.client().await.create_table(&spec).await.expect("the table is made");
     }
 

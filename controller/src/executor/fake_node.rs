@@ -340,7 +340,7 @@ fn table() -> TableInfo {
     let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 5, ack: AckLevel::Majority };
     TableInfo {
         table_id: TableId(1),
-        spec: TableSpec { name: "orders".into(), rule, split_keys: vec![] },
+        spec: TableSpec { name: "orders".into(), rule, split_keys: vec![], placed_like: None },
         state: TableState::Ready,
         first_shards: vec![ShardId(1)],
     }

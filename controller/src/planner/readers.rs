@@ -6,7 +6,6 @@
 use super::{
     Planning,
     draft::Draft,
-    facts::NodeFact,
     gain::{self, Range},
     gates,
     record::Stage,
@@ -89,11 +88,10 @@ fn weigh(p: &Planning<'_>, s: usize) -> Result<Option<Wish>, (Stage, Score, Reje
     let Some(wait_before_ms) = facts.wait_ms(&readers, from) else {
         return Err(unweighed(Reject::RttUnknown));
     };
-    let (transfer, relocate) = best_regions(p, s, &readers, from);
-    let (transfer, small) = worth(p, &readers, from, transfer, wait_before_ms);
-    let base = transfer.map_or(from, |g| g.region);
-    let base_ms = facts.wait_ms(&readers, base).unwrap_or(wait_before_ms);
-    let (mut relocate, mut small_move) = worth(p, &readers, base, relocate, base_ms);
+    let (transfer, small) = best_transfer(p, s, &readers, from);
+    // The dear rung must beat the cheap one by the full margin.
+    let base = transfer.map_or(from, |goal| goal.region);
+    let (mut relocate, mut small_move) = best_relocation(p, s, &readers, base);
     if relocate.is_some() && !facts.input.policy.balance.move_replicas {
         (relocate, small_move) = (None, Some(Reject::MovesOff));
     }
@@ -127,69 +125,95 @@ fn heirs(p: &Planning<'_>, s: usize, region: usize) -> Vec<usize> {
     heirs
 }
 
-/// The regions with the shortest expected round trip: of those with a voter that could lead, and of those without
-/// a voter that could get one.
-fn best_regions(
+/// Where leadership would best go, and why not if nowhere: of the regions with a voter that could lead.
+fn best_transfer(
     p: &Planning<'_>,
     s: usize,
     readers: &[(usize, [f64; 3])],
     from: usize,
-) -> (Option<usize>, Option<usize>) {
+) -> (Option<Goal>, Option<Reject>) {
     let facts = &p.facts;
-    let Some(table) = facts.table(s) else {
-        return (None, None);
-    };
-    let voters: Vec<&NodeFact<'_>> = facts.voters(s).map(|v| &facts.nodes[v]).collect();
-    let mut best = [None; 2];
-    for r in (0..facts.regions.len()).filter(|r| *r != from && table.allowed[*r]) {
-        let mut here = voters.iter().filter(|n| n.region == r).peekable();
-        let moving = here.peek().is_none();
-        let open = if moving { p.regions_usable[r] } else { here.any(|n| n.is_usable()) };
-        let Some(wait_ms) = open.then(|| facts.wait_ms(readers, r)).flatten() else {
-            continue;
-        };
-        let tie = score::tie(facts.input.seed, facts.shards[s].id.0, r as u64);
-        let rank = (score::milli(wait_ms), tie, r);
-        let slot = &mut best[usize::from(moving)];
-        if slot.is_none_or(|known| rank < known) {
-            *slot = Some(rank);
-        }
-    }
-    (best[0].map(|b| b.2), best[1].map(|b| b.2))
+    let open =
+        |r: usize| facts.voters(s).map(|v| &facts.nodes[v]).any(|n| n.region == r && n.is_usable());
+    best_goal(p, s, readers, from, open)
 }
 
-/// Whether going from one region to another is worth it at the lower bound of the gain; if not, and there is an
-/// expected gain at all, why.
+/// The same for a replica move: of the regions without a voter that could get one.
+fn best_relocation(
+    p: &Planning<'_>,
+    s: usize,
+    readers: &[(usize, [f64; 3])],
+    from: usize,
+) -> (Option<Goal>, Option<Reject>) {
+    let facts = &p.facts;
+    let open =
+        |r: usize| p.regions_usable[r] && !facts.voters(s).any(|v| facts.nodes[v].region == r);
+    best_goal(p, s, readers, from, open)
+}
+
+/// The region with the largest gain that is certain: one a little farther from the readers as expected may be the
+/// better choice. Without any, why the one with the shortest expected round trip is none.
+fn best_goal(
+    p: &Planning<'_>,
+    s: usize,
+    readers: &[(usize, [f64; 3])],
+    from: usize,
+    open: impl Fn(usize) -> bool,
+) -> (Option<Goal>, Option<Reject>) {
+    let facts = &p.facts;
+    let (Some(table), Some(before_ms)) = (facts.table(s), facts.wait_ms(readers, from)) else {
+        return (None, None);
+    };
+    let tie = |r: usize| score::tie(facts.input.seed, facts.shards[s].id.0, r as u64);
+    let (mut best, mut nearest) = (None, None);
+    for r in (0..facts.regions.len()).filter(|r| *r != from && table.allowed[*r]) {
+        // Most shards are where they should be: that is seen without any further work.
+        let wait_ms = facts.wait_ms(readers, r).filter(|wait_ms| *wait_ms < before_ms);
+        let Some(wait_ms) = wait_ms.filter(|_| open(r)) else { continue };
+        match worth(p, readers, from, r, before_ms) {
+            Some(Ok(goal)) => {
+                let rank = (-score::milli(goal.gain.lower), score::milli(wait_ms), tie(r), r);
+                if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+                    best = Some((rank, goal));
+                }
+            }
+            Some(Err(why)) => {
+                let rank = (score::milli(wait_ms), tie(r), r);
+                if nearest.as_ref().is_none_or(|(known, _)| rank < *known) {
+                    nearest = Some((rank, why));
+                }
+            }
+            None => {}
+        }
+    }
+    match best {
+        Some((_, goal)) => (Some(goal), None),
+        None => (None, nearest.map(|(_, why)| why)),
+    }
+}
+
+/// Whether going from one region to another is worth it at the lower bound of the gain, or why not. `None`: a round
+/// trip is unknown.
 fn worth(
     p: &Planning<'_>,
     readers: &[(usize, [f64; 3])],
     from: usize,
-    to: Option<usize>,
+    to: usize,
     before_ms: f64,
-) -> (Option<Goal>, Option<Reject>) {
+) -> Option<Result<Goal, Reject>> {
     let (facts, policy) = (&p.facts, &p.facts.input.policy.balance);
-    // Most shards are where they should be: that is seen without any further work.
-    let Some(to) = to.filter(|to| facts.wait_ms(readers, *to).is_some_and(|ms| ms < before_ms))
-    else {
-        return (None, None);
-    };
     let saved = |(r, w): &(usize, [f64; 3])| Some((*w, facts.rtt(*r, from)? - facts.rtt(*r, to)?));
-    let items: Option<Vec<([f64; 3], f64)>> = readers.iter().map(saved).collect();
-    let Some(items) = items else {
-        return (None, None);
-    };
-    let Some(gain) = gain::range(&items) else {
-        return (None, None);
-    };
+    let items: Vec<([f64; 3], f64)> = readers.iter().map(saved).collect::<Option<_>>()?;
+    let gain = gain::range(&items)?;
     if gain.lower <= policy.gain_ms_min.max(0.0) {
         let need_ms = policy.gain_ms_min;
-        return (None, Some(Reject::GainSmall { lower_ms: gain.lower, need_ms }));
+        return Some(Err(Reject::GainSmall { lower_ms: gain.lower, need_ms }));
     }
     let share = gain.lower / before_ms;
     if share <= policy.gain_share_min {
-        return (None, Some(Reject::GainShareSmall { share, need: policy.gain_share_min }));
+        return Some(Err(Reject::GainShareSmall { share, need: policy.gain_share_min }));
     }
-    (Some(Goal { region: to, gain }), None)
+    Some(Ok(Goal { region: to, gain }))
 }
 
 /// Tries the move, then the transfer.

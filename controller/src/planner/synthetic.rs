@@ -213,7 +213,7 @@ fn table() -> TableInfo {
     };
     TableInfo {
         table_id: TableId(1),
-        spec: TableSpec { name: TABLE.into(), rule, split_keys: Vec::new() },
+        spec: TableSpec { name: TABLE.into(), rule, split_keys: Vec::new(), placed_like: None },
         state: TableState::Ready,
         first_shards: Vec::new(),
     }

@@ -41,6 +41,7 @@ pub(super) async fn tick(core: &Arc<Core>) -> Result<(), Error> {
     if let Some(window) = &closed {
         let mut forecaster = core.forecaster.lock().unwrap_or_else(PoisonError::into_inner);
         forecaster.configure(&policy.observe);
+        forecaster.forget_cut(&view);
         forecaster.add(window);
     }
     let Some(mut grant) = core.leads() else {

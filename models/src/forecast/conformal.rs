@@ -66,6 +66,20 @@ impl Errors {
         }
     }
 
+    /// The bounds of what these errors would be without the chance that makes counts of a rate: `chance` is its
+    /// variance in scaled errors. It is taken out of their mean square, of which a quarter stays in any case: the rate
+    /// itself was only estimated.
+    pub fn widths_without(&self, chance: f64) -> Widths {
+        let all: Vec<f64> = self.by_step.iter().flatten().map(|error| error * error).collect();
+        let seen = super::mean(&all);
+        let left = if seen > 0.0 { (1.0 - chance / seen).max(0.25) } else { 1.0 };
+        let mut widths = self.widths();
+        for (lower, upper) in &mut widths.steps {
+            (*lower, *upper) = (*lower * left.sqrt(), *upper * left.sqrt());
+        }
+        widths
+    }
+
     /// The bounds behind these errors.
     pub fn widths(&self) -> Widths {
         let mut steps: Vec<(f64, f64)> = Vec::with_capacity(self.by_step.len());

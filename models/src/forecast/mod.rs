@@ -12,7 +12,7 @@ mod profile;
 pub use ets::Ets;
 pub use holt_winters::HoltWinters;
 pub(crate) use naive::RECENT_VALUES;
-pub use naive::{Naive, RecentMean, SeasonalNaive};
+pub use naive::{LocalTrend, Naive, RecentMean, SeasonalNaive};
 pub use profile::SeasonalProfile;
 
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,7 @@ pub fn candidates() -> Vec<Box<dyn Forecaster>> {
     vec![
         Box::new(Naive),
         Box::new(RecentMean),
+        Box::new(LocalTrend),
         Box::new(SeasonalNaive),
         Box::new(Ets),
         Box::new(SeasonalProfile),
@@ -88,6 +89,8 @@ pub enum Fitted {
     Naive,
     /// Repeats the mean of the last few values.
     RecentMean,
+    /// Continues the line through the last few values.
+    LocalTrend,
     /// Repeats the last season.
     SeasonalNaive {
         /// Period, steps.
@@ -110,6 +113,7 @@ impl Fitted {
         let mut points = match self {
             Self::Naive => naive::last(history, horizon),
             Self::RecentMean => naive::recent_mean(history, horizon),
+            Self::LocalTrend => naive::local_trend(history, horizon),
             Self::SeasonalNaive { period } => naive::last_season(history, *period, horizon),
             Self::Ets(fit) => fit.points(history, horizon),
             Self::SeasonalProfile(fit) => fit.points(history, horizon),

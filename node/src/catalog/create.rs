@@ -65,13 +65,17 @@ impl Catalog {
         let ranges = ranges(&spec.split_keys()?);
         let table_id = TableId(self.meta().allocate("table", 1, 1).await?);
         let first = self.meta().allocate("shard", 2, ranges.len() as u64).await?;
+        let placed_like = self.placed_like(spec).await?;
         let placements: Vec<Placement> = ranges
             .into_iter()
             .enumerate()
             .map(|(at, range)| {
                 let shard = ShardId(first + at as u64);
-                let replicas = place(shard, &eligible, count).expect("enough nodes were counted");
-                Placement { shard, range, replicas }
+                let like = placed_like.as_ref().map(|like| shard_at(like, &range.start).hashed_as);
+                let hashed_as = like.unwrap_or(shard);
+                let replicas =
+                    place(hashed_as, &eligible, count).expect("enough nodes were counted");
+                Placement { shard, range, hashed_as, replicas }
             })
             .collect();
         let info = TableInfo {
@@ -81,6 +85,17 @@ impl Catalog {
             first_shards: placements.iter().map(|p| p.shard).collect(),
         };
         Ok(TableRecord { info, placements })
+    }
+
+    /// The placements of the table whose hashes a new one takes over.
+    async fn placed_like(&self, spec: &TableSpec) -> Result<Option<Vec<Placement>>, ApiError> {
+        let Some(name) = &spec.placed_like else { return Ok(None) };
+        let records = self.records().await?;
+        let found = records.into_iter().find(|record| record.info.spec.name == *name);
+        found.map(|record| Some(record.placements)).ok_or_else(|| {
+            let message = format!("table {} is to be placed like {name}", spec.name);
+            ApiError::new(ErrorCode::NoSuchTable, format!("{message}, which does not exist"))
+        })
     }
 
     /// Finishes every table that stayed behind in `creating`.
@@ -188,6 +203,12 @@ impl Catalog {
     }
 }
 
+/// The placement that holds a key. They tile the table, in key order.
+fn shard_at<'p>(placements: &'p [Placement], key: &[u8]) -> &'p Placement {
+    let after = placements.partition_point(|placement| placement.range.start.as_slice() <= key);
+    &placements[after.saturating_sub(1)]
+}
+
 /// The ranges between split keys.
 fn ranges(split_keys: &[Vec<u8>]) -> Vec<KeyRange> {
     let starts = std::iter::once(Vec::new()).chain(split_keys.iter().cloned());
@@ -205,5 +226,12 @@ mod tests {
         assert_eq!(ranges.len(), 3);
         assert!(ranges[0].start.is_empty() && ranges[2].end.is_empty());
         assert!(ranges.windows(2).all(|w| w[0].end == w[1].start));
+        let placement = |(range, id)| {
+            let shard = ShardId(id);
+            Placement { shard, range, hashed_as: shard, replicas: Vec::new() }
+        };
+        let placements: Vec<Placement> = ranges.into_iter().zip(7..).map(placement).collect();
+        let at = |key: &[u8]| shard_at(&placements, key).shard.0;
+        assert_eq!([at(b""), at(b"a"), at(b"g"), at(b"o"), at(b"p"), at(b"z")], [7, 7, 8, 8, 9, 9]);
     }
 }

@@ -10,6 +10,8 @@ pub struct Placement {
     pub shard: ShardId,
     /// Its keys.
     pub range: KeyRange,
+    /// The shard whose hash it has: its own, or that of a shard it is placed like.
+    pub hashed_as: ShardId,
     /// Its first replicas.
     pub replicas: Vec<Replica>,
 }

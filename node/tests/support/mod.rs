@@ -11,6 +11,7 @@ use isobar_api::{
         ReadLevel, ReadOptions, RowVersion, ShardMapRequest, WriteOp, WriteResult,
         kv_client::KvClient, kv_item::Op, kv_result, node_client::NodeClient,
     },
+    rtt::RttMatrix,
     table::{AckLevel, TableInfo, TableRule, TableSpec},
 };
 use isobar_node::{NodeConfig, NodeService};
@@ -32,6 +33,7 @@ pub struct Cluster {
     pub term: Term,
     dir: tempfile::TempDir,
     addresses: Vec<SocketAddr>,
+    wan: RttMatrix,
     running: BTreeMap<NodeId, RunningNode>,
     cluster_id: String,
     sequence: u64,
@@ -68,6 +70,29 @@ pub fn put_op(key: &[u8], value: &[u8], expected: Option<RowVersion>) -> Mutatio
     }
 }
 
+/// A linearizable get as the wire has it.
+pub fn get_op(key: &[u8]) -> Op {
+    let read = ReadOptions { level: ReadLevel::Linearizable.into(), staleness_ms: 0 };
+    Op::Get(GetOp { keys: vec![key.to_vec().into()], read: Some(read) })
+}
+
+/// One item at one node: one try, whatever comes of it.
+pub async fn execute_at(
+    node: Channel,
+    entry: &ShardEntry,
+    op: Op,
+) -> Result<kv_result::Result, ApiError> {
+    let epoch = Some(entry.epoch.into());
+    let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op) };
+    let request = KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
+    let answer = KvClient::new(node).execute(request).await;
+    let answer = answer.map_err(|status| ApiError::from_status(&status))?;
+    match answer.into_inner().results.remove(0).result.expect("a result") {
+        kv_result::Result::Error(error) => Err(error.into()),
+        done => Ok(done),
+    }
+}
+
 /// A port that is free for TCP and UDP.
 fn free_address() -> SocketAddr {
     loop {
@@ -82,11 +107,17 @@ fn free_address() -> SocketAddr {
 impl Cluster {
     /// Founds a cluster of `count` nodes, all in regions of their own names.
     pub async fn start(count: usize) -> Self {
+        Self::start_apart(count, RttMatrix::default()).await
+    }
+
+    /// The same with links between the regions as slow as a matrix says.
+    pub async fn start_apart(count: usize, wan: RttMatrix) -> Self {
         let addresses: Vec<SocketAddr> = (0..count).map(|_| free_address()).collect();
         let mut cluster = Self {
             term: Term(1),
             dir: tempfile::tempdir().expect("a temporary directory"),
             addresses,
+            wan,
             running: BTreeMap::new(),
             cluster_id: String::new(),
             sequence: 0,
@@ -113,6 +144,7 @@ impl Cluster {
             seeds: self.addresses.iter().map(ToString::to_string).collect(),
             founders: (1..=self.addresses.len() as u64).map(NodeId).collect(),
             disk_reserve_bytes: 0,
+            wan: self.wan.clone(),
             ..NodeConfig::default()
         }
     }
@@ -181,7 +213,7 @@ impl Cluster {
     /// Creates a table with a rule of its own, cut at keys from the start.
     pub async fn create_table_with(&mut self, name: &str, rule: TableRule, split_keys: &[&str]) {
         let split_keys = split_keys.iter().map(ToString::to_string).collect();
-        let spec = TableSpec { name: name.into(), rule, split_keys };
+        let spec = TableSpec { name: name.into(), rule, split_keys, placed_like: None };
         let spec_json = serde_json::to_vec(&spec).expect("plain data").into();
         let mut node = NodeClient::new(self.channel(self.any()));
         node.create_table(CreateTableRequest { spec_json }).await.expect("the table is made");
@@ -262,16 +294,10 @@ impl Cluster {
         loop {
             let entry = self.route(table, key).await;
             let node = entry.leader.expect("shards() waits for leaders");
-            let epoch = Some(entry.epoch.into());
-            let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op.clone()) };
-            let request =
-                KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
-            let answer = match KvClient::new(self.channel(node)).execute(request).await {
-                Ok(response) => response.into_inner().results.remove(0).result.expect("a result"),
-                Err(status) => kv_result::Result::Error(ApiError::from_status(&status).into()),
+            let error = match execute_at(self.channel(node), &entry, op.clone()).await {
+                Err(error) => error,
+                done => return done,
             };
-            let kv_result::Result::Error(error) = answer else { return Ok(answer) };
-            let error = ApiError::from(error);
             let moving =
                 error.code.as_str().starts_with("ISO-2") || error.code.as_str() == "ISO-5003";
             if !moving || began.elapsed() > WITHIN {
@@ -312,9 +338,7 @@ impl Cluster {
 
     /// Reads a row, linearizable.
     pub async fn get(&self, table: &str, key: &[u8]) -> Option<Vec<u8>> {
-        let read = ReadOptions { level: ReadLevel::Linearizable.into(), staleness_ms: 0 };
-        let op = Op::Get(GetOp { keys: vec![key.to_vec().into()], read: Some(read) });
-        match self.execute(table, key, op).await.expect("the get is answered") {
+        match self.execute(table, key, get_op(key)).await.expect("the get is answered") {
             kv_result::Result::Get(mut found) => found.rows.remove(0).value.map(|v| v.to_vec()),
             other => panic!("{other:?}"),
         }

@@ -1,0 +1,106 @@
+//! What requests do while the lead changes hands: they wait here instead of going from node to node. On links across
+//! the world every refusal costs its client a round trip, and a hand-over takes two or three of them anyway.
+
+use crate::{
+    consensus::raft::types::LogId,
+    replica::Replica,
+    shard::{Command, CommandResult},
+};
+use isobar_api::{ApiError, ErrorCode};
+use openraft::async_runtime::WatchReceiver;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// Requests of one shard that may wait for its next leader; a further one is refused. A shard without a leader must
+/// not take up the room of the node's other shards.
+pub(crate) const WAITING_MAX: usize = 512;
+
+/// A term and who leads in it, as far as a replica knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lead {
+    term: u64,
+    replica: Option<u64>,
+}
+
+impl Replica {
+    /// Waits until a linearizable read may be served from this replica: confirmed by itself or by the leader.
+    pub(crate) async fn linearizable_barrier(self: &Arc<Self>) -> Result<(), ApiError> {
+        let until = self.patience();
+        loop {
+            let lead = self.lead();
+            let refused = match lead.replica {
+                Some(id) if id == self.replica_id.0 => match self.leader_barrier().await {
+                    Err(error) if error.code == ErrorCode::NotLeader => error,
+                    done => return done.map(|_| ()),
+                },
+                Some(_) => match self.follower_barrier().await {
+                    Err(error) if error.code == ErrorCode::NotLeader => error,
+                    done => return done,
+                },
+                None => self.error(ErrorCode::Unavailable, "no leader is known"),
+            };
+            let Some(next) = self.lead_after(lead, until).await else { return Err(refused) };
+            if lead.replica == Some(self.replica_id.0) {
+                // Its client holds this replica for the leader: one answer sets it right for all reads to come.
+                tracing::debug!(shard = %self.shard_id, ?next, "the lead went on; the reader is told");
+                return Err(
+                    self.error(ErrorCode::NotLeader, "the lead has gone to another replica")
+                );
+            }
+        }
+    }
+
+    /// Puts a client's command through the log. Refuses only when it can say who leads, or nobody does for long.
+    pub(crate) async fn propose_when_led(
+        &self,
+        command: Command,
+    ) -> Result<(LogId, CommandResult), ApiError> {
+        let until = self.patience();
+        let mut lead = self.lead();
+        if lead.replica.is_none() {
+            let Some(next) = self.lead_after(lead, until).await else {
+                return Err(self.error(ErrorCode::Unavailable, "no leader is known"));
+            };
+            lead = next;
+        }
+        match self.propose(command).await {
+            Err(error) if error.code == ErrorCode::NotLeader => {
+                if lead.replica != Some(self.replica_id.0) {
+                    return Err(error);
+                }
+                // Refused while handing over, or on the way out: whether it was appended is open, so it is not
+                // proposed again here. The client does that, with the same sequence number.
+                let _ = self.lead_after(lead, until).await;
+                Err(self.error(ErrorCode::NotLeader, "the lead has gone to another replica"))
+            }
+            done => done,
+        }
+    }
+
+    fn lead(&self) -> Lead {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Lead { term: metrics.current_term, replica: metrics.current_leader }
+    }
+
+    /// Waits for a leader other than, or elected after, the one that was seen.
+    async fn lead_after(&self, seen: Lead, until: Instant) -> Option<Lead> {
+        let _room = self.waiting.try_acquire().ok()?;
+        let mut metrics = self.raft.metrics();
+        let changed = async {
+            loop {
+                let lead = self.lead();
+                if lead.replica.is_some() && lead != seen {
+                    return Some(lead);
+                }
+                metrics.changed().await.ok()?;
+            }
+        };
+        timeout_at(until, changed).await.ok().flatten()
+    }
+
+    /// As long as an election may take; after that the shard is not changing hands, it is without a quorum.
+    fn patience(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.raft.config().election_timeout_max)
+    }
+}
