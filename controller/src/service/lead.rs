@@ -28,8 +28,8 @@ use std::{
 };
 use tracing::Instrument;
 
-/// How far back moves count for dwell times and hourly budgets, milliseconds.
-const HISTORY_MS: u64 = 6 * 3_600_000;
+/// How far back moves count for hourly budgets, milliseconds; for a longer dwell time, as far as that.
+const HISTORY_MS: u64 = 3_600_000;
 /// Windows of arrivals that are kept.
 pub(crate) const WINDOWS_KEPT: u64 = 720;
 
@@ -247,7 +247,8 @@ async fn plan_and_record(
 ) -> Result<(), Error> {
     let records: Vec<_> = open.iter().map(Entry::as_record).collect();
     let busy = open.iter().filter(|e| e.state.is_active()).map(|e| e.directive.shard).collect();
-    let history = core.journal.move_history(now_unix_ms.saturating_sub(HISTORY_MS)).await?;
+    let history_ms = HISTORY_MS.max(policy.balance.dwell_s.saturating_mul(1_000));
+    let history = core.journal.move_history(now_unix_ms.saturating_sub(history_ms)).await?;
     let facts = {
         let live = core.live();
         let wanted_empty = live.drains.iter().filter(|d| d.state != "cancelled");
