@@ -36,6 +36,18 @@ fn a_dead_nodes_replica_is_replaced_after_the_set_time_add_before_remove() {
 }
 
 #[test]
+fn a_place_at_an_unknown_distance_is_the_last_choice() {
+    let mut w = World::new();
+    w.shard(1, &[1, 3, 5], &[("eu", 100.0)]);
+    for (node, name) in [(2, "sa"), (4, "af")] {
+        w.view.nodes.get_mut(&NodeId(node)).expect("five nodes").region = region(name);
+    }
+    w.rtt.set(&region("eu"), &region("af"), 140.0);
+    w.kill(3, 300);
+    assert_eq!(short(&w.only().steps), "+4 ^4 -3", "nobody knows how far sa is");
+}
+
+#[test]
 fn repair_does_not_wait_for_load_data() {
     let mut w = World::new();
     w.shard(1, &[1, 3, 5], &[]).reported_unix_ms = None;
