@@ -98,6 +98,8 @@ pub(crate) struct Facts<'a> {
     /// Ledger entry per shard.
     pub in_flight: BTreeMap<ShardId, &'a InFlight>,
     rtt: Vec<Option<f64>>,
+    /// Per region: some place where a leader could be lies at a known distance.
+    measured: Vec<bool>,
     freezes: Freezes,
 }
 
@@ -120,6 +122,14 @@ impl<'a> Facts<'a> {
         for (i, node) in nodes.iter().enumerate() {
             nodes_by_region[node.region].push(i);
         }
+        let elsewhere = |r: usize| {
+            (0..regions.len())
+                .filter(move |to| *to != r)
+                .filter(|to| !nodes_by_region[*to].is_empty())
+        };
+        let known = |r: usize, to: usize| rtt[r * regions.len() + to].is_some();
+        let measured = |r| elsewhere(r).next().is_none() || elsewhere(r).any(|to| known(r, to));
+        let measured = (0..regions.len()).map(measured).collect();
         let tables = table_facts(input, &regions);
         let in_flight = strictest(input.ledger);
         let mut facts = Self {
@@ -132,6 +142,7 @@ impl<'a> Facts<'a> {
             mass_failure: None,
             in_flight,
             rtt,
+            measured,
             freezes,
         };
         facts.shards = facts.shard_facts();
@@ -254,14 +265,16 @@ impl<'a> Facts<'a> {
         self.may_vote(s, self.nodes[leader].id).then_some(leader)
     }
 
-    /// Reads per second by region of the reader, for regions that are known; and the share of reads they are.
+    /// Reads per second by region of the reader, for regions at a known distance from any place; and the share of
+    /// reads they are.
     pub(crate) fn readers(&self, s: usize) -> (Vec<(usize, [f64; 3])>, f64) {
         let mut known: Vec<(usize, [f64; 3])> = Vec::new();
         let (mut total, mut placed) = (0.0, 0.0);
         for (region, forecast) in self.shards[s].forecast.into_iter().flatten() {
             let reads = gain::tidy(forecast.reads_per_s);
             total += reads[1];
-            if let Some(r) = region.as_ref().and_then(|r| self.region(r)) {
+            let home = region.as_ref().and_then(|r| self.region(r));
+            if let Some(r) = home.filter(|r| self.measured[*r]) {
                 placed += reads[1];
                 known.push((r, reads));
             }

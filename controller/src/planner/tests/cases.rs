@@ -206,6 +206,17 @@ fn leadership_follows_the_readers() {
 }
 
 #[test]
+fn readers_from_a_region_without_round_trip_times_are_left_out() {
+    let mut w = World::new();
+    // A new region with nodes of its own that nobody has put into the matrix yet.
+    w.view.nodes.get_mut(&NodeId(4)).expect("five nodes").region = region("sa");
+    w.shard(1, &[3, 1, 5], &[("eu", 90.0), ("sa", 1.0)]);
+    assert_eq!(short(&w.only().steps), ">1");
+    w.shard(1, &[3, 1, 5], &[("eu", 90.0), ("sa", 100.0)]);
+    assert!(w.refusal(1, Kind::TransferLeader).contains("only 47 % of the reads"));
+}
+
+#[test]
 fn doubtful_gains_are_left_alone() {
     let mut w = World::new();
     w.shard(1, &[3, 1, 5], &[("eu", 51.0), ("us", 49.0)]);
