@@ -231,8 +231,7 @@ impl Facts {
         let input = self.input();
         let mut plan = planner::plan(&input);
         plan.notes = check(&plan, &input);
-        let blockers = |node: &NodeId| (*node, planner::drain_blockers(&input, *node));
-        (plan, self.drains.iter().map(blockers).collect())
+        (plan, planner::drain_blockers(&input))
     }
 }
 

@@ -155,7 +155,8 @@ fn what_blocks_a_drain_is_listed_with_reasons() {
         copies: vec![NodeId(1)],
         applied_unix_ms: None,
     });
-    let free = drain_blockers(&w.input(), NodeId(1));
+    w.drains.insert(NodeId(1));
+    let free = &drain_blockers(&w.input())[&NodeId(1)];
     assert_eq!(free.iter().map(|b| b.shard.0).collect::<Vec<_>>(), [1, 2]);
     assert!(free[0].reason.contains("can move") && free[0].directive.is_none(), "{free:?}");
     assert_eq!(
@@ -163,9 +164,16 @@ fn what_blocks_a_drain_is_listed_with_reasons() {
         (Some(DirectiveId(9)), "d9 is working on the shard")
     );
     w.kill(4, 1);
-    let stuck = drain_blockers(&w.input(), NodeId(1));
-    assert!(stuck[0].reason.starts_with("no eligible node"), "{stuck:?}");
-    assert!(drain_blockers(&w.input(), NodeId(5)).is_empty());
+    w.drains.insert(NodeId(5));
+    let stuck = drain_blockers(&w.input());
+    let reason = &stuck[&NodeId(1)][0].reason;
+    assert!(reason.starts_with("no eligible node"), "{stuck:?}");
+    assert!(stuck[&NodeId(5)].is_empty());
+    w.kill(1, 1);
+    w.kill(4, 1);
+    w.policy.repair.dead_share_max = 0.3;
+    let dead = &drain_blockers(&w.input())[&NodeId(1)][0];
+    assert!(dead.reason.starts_with("mass failure: 2 of 5"), "repair takes over: {dead:?}");
 }
 
 #[test]

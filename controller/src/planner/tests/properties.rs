@@ -133,8 +133,10 @@ proptest! {
 
     #[test]
     fn blockers_list_every_replica_left(w in cluster(), node in 1u64..14) {
-        let held = w.view.shards.values().filter(|s| s.entry.replica_on(NodeId(node)).is_some()).count();
-        let blockers = drain_blockers(&w.input(), NodeId(node));
+        let (mut w, node) = (w, NodeId(node));
+        w.drains.insert(node);
+        let held = w.view.shards.values().filter(|s| s.entry.replica_on(node).is_some()).count();
+        let blockers = &drain_blockers(&w.input())[&node];
         prop_assert_eq!(blockers.len(), held);
         prop_assert!(blockers.iter().all(|b| !b.reason.is_empty()));
     }
