@@ -28,12 +28,11 @@ mod undo;
 use crate::planner::PlanInput;
 use crate::view::{NodeHealth, NodeView, ShardView};
 use isobar_api::{
-    NodeId, ShardId,
+    NodeId,
     directive::{Directive, DirectiveKind},
     plan::{CheckNote, Plan},
     table::TableRule,
 };
-use std::collections::BTreeSet;
 
 /// What a rule says about one directive.
 struct Finding {
@@ -126,7 +125,7 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// Checks a plan against the input it was made from. Notes come in the order of the directives.
-pub fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
+pub(crate) fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
     let mut notes = Vec::new();
     let mass_failure = if plan.directives.is_empty() { None } else { mass::failure(input) };
     let mass_failure = mass_failure.as_deref();
@@ -149,6 +148,7 @@ pub fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
 }
 
 /// Shards whose directives must not run.
-pub fn stopped(notes: &[CheckNote]) -> BTreeSet<ShardId> {
+#[cfg(test)]
+pub(crate) fn stopped(notes: &[CheckNote]) -> std::collections::BTreeSet<isobar_api::ShardId> {
     notes.iter().filter(|n| n.fatal).map(|n| n.shard).collect()
 }

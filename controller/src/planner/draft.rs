@@ -155,7 +155,7 @@ fn rounded(effect: &Effect) -> Effect {
 ///
 /// The order keeps every rule on the way back: what was removed is added again before what was added is removed.
 /// A split has no reverse yet (shards are not merged).
-pub fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
+fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
     let mut undo = Vec::new();
     for step in done.iter().rev() {
         match step {

@@ -117,7 +117,7 @@ impl Dice {
 }
 
 /// Forecasts that say what was seen, plus or minus a share of it.
-pub fn forecasts_of(view: &ClusterView, spread_share: f64) -> Forecasts {
+fn forecasts_of(view: &ClusterView, spread_share: f64) -> Forecasts {
     let interval = |x: f64| [x * (1.0 - spread_share), x, x * (1.0 + spread_share)];
     let of_region = |(region, rate): (&Option<Region>, &ArrivalRate)| {
         let forecast = ArrivalForecast {

@@ -125,7 +125,7 @@ proptest! {
         let made = plan(&w.input());
         let chosen = made.candidates.iter().filter(|c| c.rejected.is_none()).count();
         prop_assert_eq!(chosen, made.directives.len());
-        prop_assert!(made.candidates.len() <= crate::planner::CANDIDATES_MAX.max(chosen));
+        prop_assert!(made.candidates.len() <= crate::planner::record::CANDIDATES_MAX.max(chosen));
         prop_assert_eq!(made.inputs.iter().filter(|i| i.source.starts_with("report of")).count(), w.view.nodes.len());
         let text = serde_json::to_string(&made).expect("plain data");
         prop_assert_eq!(serde_json::from_str::<isobar_api::plan::Plan>(&text).expect("own text").directives, made.directives);
