@@ -94,16 +94,16 @@ pub(crate) fn load_delta(
     delta
 }
 
-/// Nodes that copy data because of the steps: the leader, which sends, and every node that gets a replica.
+/// Nodes that copy data because of the steps: every node that gets a replica, and who leads by then, which sends.
 pub(crate) fn copies(steps: &[Step], leader: Option<NodeId>) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = Vec::new();
+    let mut sender = leader;
     for step in steps {
-        if let Step::AddLearner { node } = step {
-            nodes.push(*node);
+        match step {
+            Step::TransferLeader { node } => sender = Some(*node),
+            Step::AddLearner { node } => nodes.extend([*node].into_iter().chain(sender)),
+            Step::Promote { .. } | Step::RemoveReplica { .. } | Step::Split { .. } => {}
         }
-    }
-    if !nodes.is_empty() {
-        nodes.extend(leader);
     }
     nodes.sort_unstable();
     nodes.dedup();
@@ -197,5 +197,7 @@ mod tests {
         let steps = [Step::AddLearner { node: NodeId(4) }, Step::Promote { node: NodeId(4) }];
         assert_eq!(copies(&steps, Some(NodeId(2))), [NodeId(2), NodeId(4)]);
         assert!(copies(&steps[1..], Some(NodeId(2))).is_empty());
+        let drain = [&[Step::TransferLeader { node: NodeId(3) }], &steps[..]].concat();
+        assert_eq!(copies(&drain, Some(NodeId(2))), [NodeId(3), NodeId(4)], "the heir sends");
     }
 }
