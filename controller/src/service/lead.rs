@@ -197,6 +197,7 @@ async fn plan_and_record(
     let records: Vec<_> = open.iter().map(Entry::as_record).collect();
     let history_ms = HISTORY_MS.max(policy.balance.dwell_s.saturating_mul(1_000));
     let history = core.journal.move_history(now_unix_ms.saturating_sub(history_ms)).await?;
+    let quiet = core.journal.quiet(now_unix_ms).await?;
     let started = Instant::now();
     let (shared, seen, rules) = (core.clone(), view.clone(), policy.clone());
     // Pure, and possibly long: beside the runtime's threads.
@@ -220,6 +221,7 @@ async fn plan_and_record(
             drains: &drains,
             rtt: &shared.config.rtt,
             busy: &busy,
+            quiet: &quiet,
             controller_term: grant.term,
             mode,
             now_unix_ms,

@@ -1,7 +1,10 @@
 //! What holds the planner back: effects under way, rest, freezes, budgets.
 
 use super::world::{World, short};
-use crate::view::{InFlight, NodeHealth};
+use crate::{
+    journal::fingerprint,
+    view::{InFlight, NodeHealth},
+};
 use isobar_api::{DirectiveId, NodeId, ShardId, directive::DirectiveKind as Kind};
 
 #[test]
@@ -31,6 +34,21 @@ fn effects_under_way_count() {
         w.view.shards.get_mut(&ShardId(s)).expect("known").entry.leader = Some(NodeId(2));
     }
     assert!(w.plan().directives.is_empty(), "nor are they counted twice once the view shows them");
+}
+
+#[test]
+fn what_came_to_nothing_a_moment_ago_takes_nobodys_turn() {
+    let mut w = World::new();
+    w.policy.budget.repair_active_max = 1;
+    w.shard(1, &[1, 3, 5], &[]);
+    w.shard(2, &[2, 3, 5], &[]);
+    w.kill(3, 300);
+    let first = w.only();
+    w.quiet.insert(fingerprint(first.shard, first.kind, &first.steps));
+    let second = w.only();
+    assert_ne!(second.shard, first.shard, "{second:?}");
+    let reasons: Vec<_> = w.plan().candidates.into_iter().filter_map(|c| c.rejected).collect();
+    assert!(reasons.iter().any(|r| r.contains("came to nothing")), "{reasons:?}");
 }
 
 #[test]
