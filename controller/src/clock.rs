@@ -1,4 +1,4 @@
-//! The only place of this crate that reads a clock.
+//! The only place of this crate that reads the time of day.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -9,7 +9,7 @@ use isobar_api::{
 
 /// What a freeze covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Scope {
+pub(crate) enum Scope {
     Cluster,
     Table(String),
     Shard(ShardId),
@@ -17,7 +17,8 @@ enum Scope {
     Region(Region),
 }
 
-fn parse(text: &str) -> Option<Scope> {
+/// Reads a scope; `None`: nobody can, and it has to stop everything.
+pub(crate) fn parse(text: &str) -> Option<Scope> {
     match text.split_once(':') {
         None => (text == "cluster").then_some(Scope::Cluster),
         Some(("table", name)) if !name.is_empty() => Some(Scope::Table(name.into())),
@@ -57,15 +58,31 @@ pub(crate) fn over<'a>(
         None | Some(Scope::Cluster) => true,
         Some(Scope::Table(name)) => directive.table == name,
         Some(Scope::Shard(id)) => directive.shard == id,
-        Some(Scope::Node(id)) => targets(directive).any(|node| node == id),
+        Some(Scope::Node(id)) => touched(directive, view).contains(&id),
         Some(Scope::Region(region)) => {
-            targets(directive).any(|node| view.nodes.get(&node).is_some_and(|n| n.region == region))
+            let inside = |node| view.nodes.get(node).is_some_and(|n| n.region == region);
+            touched(directive, view).iter().any(inside)
         }
     })
 }
 
-fn targets(directive: &Directive) -> impl Iterator<Item = NodeId> + '_ {
-    directive.steps.iter().filter_map(Step::target)
+/// Nodes on which the steps change something: those they name, the leader that hands over, and for a split every
+/// replica.
+fn touched(directive: &Directive, view: &ClusterView) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = directive.steps.iter().filter_map(Step::target).collect();
+    let Some(shard) = view.shards.get(&directive.shard) else {
+        return nodes;
+    };
+    for step in &directive.steps {
+        match step {
+            Step::Split { .. } => {
+                nodes.extend(shard.entry.replicas.iter().map(|r| r.node_id));
+            }
+            Step::TransferLeader { .. } => nodes.extend(shard.entry.leader),
+            Step::AddLearner { .. } | Step::Promote { .. } | Step::RemoveReplica { .. } => {}
+        }
+    }
+    nodes
 }
 
 #[cfg(test)]
@@ -99,6 +116,21 @@ mod tests {
             assert!(!covered(scope), "{scope}");
         }
         assert!(over(&directive, &view, &[freeze("cluster")], 1_000).is_none(), "it is over");
+    }
+
+    #[test]
+    fn the_leader_that_hands_over_and_every_replica_that_is_cut_are_touched() {
+        let view = fake_node::view(&[]);
+        let covered = |steps: Vec<Step>, scope| {
+            let directive = Directive { steps, ..fake_node::move_directive(1, 4) };
+            over(&directive, &view, &[freeze(scope)], 999).is_some()
+        };
+        let transfer = || vec![Step::TransferLeader { node: NodeId(2) }];
+        assert!(covered(transfer(), "node:n1"), "n1 leads");
+        assert!(!covered(transfer(), "node:n3"));
+        let split = || vec![Step::Split { at_key: "m".into() }];
+        assert!(covered(split(), "node:n3") && covered(split(), "region:eu"));
+        assert!(!covered(split(), "node:n4") && !covered(split(), "region:us"));
     }
 
     #[test]

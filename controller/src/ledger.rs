@@ -1,7 +1,8 @@
 //! The ledger: effects of directives that telemetry does not show yet.
 //!
-//! A directive's effect counts from the moment it is approved until the shard's leader has reported one full window
-//! that began after it was applied. A proposal that waits for a person changes nothing and does not count. Without this the planner would see the old load, act on it again, and swing.
+//! A directive's effect counts from the moment it is approved until the shard's leader has reported a window's
+//! length after it was applied. A proposal that waits for a person changes nothing and does not count. Without this
+//! the planner would see the old load, act on it again, and swing.
 
 use crate::view::{ClusterView, InFlight, ShardView};
 use isobar_api::{
@@ -14,7 +15,11 @@ use std::collections::BTreeMap;
 
 /// Builds the ledger from directive records: those under way, and those applied but not yet confirmed. Others are
 /// skipped, so any list of records will do.
-pub fn build(records: &[DirectiveRecord], view: &ClusterView, policy: &Policy) -> Vec<InFlight> {
+pub(crate) fn build(
+    records: &[DirectiveRecord],
+    view: &ClusterView,
+    policy: &Policy,
+) -> Vec<InFlight> {
     let mut entries: Vec<InFlight> = records
         .iter()
         .filter(|r| r.state.is_active() || r.state == DirectiveState::Applied)
@@ -25,8 +30,8 @@ pub fn build(records: &[DirectiveRecord], view: &ClusterView, policy: &Policy) -
     entries
 }
 
-/// When the directive was applied, Unix milliseconds, if it still is.
-pub fn applied_unix_ms(record: &DirectiveRecord) -> Option<u64> {
+/// When the directive was applied, Unix milliseconds; `None`: not yet, or it came to nothing.
+fn applied_unix_ms(record: &DirectiveRecord) -> Option<u64> {
     if !matches!(record.state, DirectiveState::Applied | DirectiveState::Verified) {
         return None;
     }
@@ -35,7 +40,7 @@ pub fn applied_unix_ms(record: &DirectiveRecord) -> Option<u64> {
 }
 
 /// Whether telemetry newer than the directive's end shows its effect. A shard that is gone needs no more proof.
-pub fn is_confirmed(record: &DirectiveRecord, view: &ClusterView, policy: &Policy) -> bool {
+fn is_confirmed(record: &DirectiveRecord, view: &ClusterView, policy: &Policy) -> bool {
     let Some(applied) = applied_unix_ms(record) else {
         return false;
     };
@@ -68,13 +73,13 @@ fn in_flight(record: &DirectiveRecord, view: &ClusterView) -> InFlight {
 }
 
 /// Requests per second that a shard got in its last full window.
-pub fn seen_requests_per_s(shard: &ShardView) -> f64 {
+pub(crate) fn seen_requests_per_s(shard: &ShardView) -> f64 {
     shard.arrivals.values().map(|a| a.reads_per_s + a.writes_per_s).sum()
 }
 
 /// Requests per second that steps take from nodes (negative) and bring to nodes (positive): those of the shard go
 /// where leadership goes.
-pub fn load_delta(
+pub(crate) fn load_delta(
     steps: &[Step],
     leader: Option<NodeId>,
     requests_per_s: f64,
@@ -89,16 +94,16 @@ pub fn load_delta(
     delta
 }
 
-/// Nodes that copy data because of the steps: the leader, which sends, and every node that gets a replica.
-pub fn copies(steps: &[Step], leader: Option<NodeId>) -> Vec<NodeId> {
+/// Nodes that copy data because of the steps: every node that gets a replica, and who leads by then, which sends.
+pub(crate) fn copies(steps: &[Step], leader: Option<NodeId>) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = Vec::new();
+    let mut sender = leader;
     for step in steps {
-        if let Step::AddLearner { node } = step {
-            nodes.push(*node);
+        match step {
+            Step::TransferLeader { node } => sender = Some(*node),
+            Step::AddLearner { node } => nodes.extend([*node].into_iter().chain(sender)),
+            Step::Promote { .. } | Step::RemoveReplica { .. } | Step::Split { .. } => {}
         }
-    }
-    if !nodes.is_empty() {
-        nodes.extend(leader);
     }
     nodes.sort_unstable();
     nodes.dedup();
@@ -192,5 +197,7 @@ mod tests {
         let steps = [Step::AddLearner { node: NodeId(4) }, Step::Promote { node: NodeId(4) }];
         assert_eq!(copies(&steps, Some(NodeId(2))), [NodeId(2), NodeId(4)]);
         assert!(copies(&steps[1..], Some(NodeId(2))).is_empty());
+        let drain = [&[Step::TransferLeader { node: NodeId(3) }], &steps[..]].concat();
+        assert_eq!(copies(&drain, Some(NodeId(2))), [NodeId(3), NodeId(4)], "the heir sends");
     }
 }

@@ -4,7 +4,7 @@
 //! forecasts arrivals, makes a plan (pure), checks it, makes it durable, and sends small reversible
 //! steps that every node checks again by its own guards. [`service::ControllerService`] runs it all.
 
-pub mod check;
+mod check;
 mod clock;
 pub mod config;
 mod error;
@@ -14,7 +14,7 @@ mod freeze;
 mod grpc;
 mod journal;
 mod lease;
-pub mod ledger;
+mod ledger;
 mod metrics;
 mod nodes;
 mod observe;

@@ -44,13 +44,17 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
     found
 }
 
-/// The leader that sends and the nodes that receive.
+/// The nodes that receive and who leads by then and sends.
 fn copying(scene: &Scene<'_>, d: &Directive) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = Vec::new();
+    let mut leader = scene.input.view.shards.get(&d.shard).and_then(|s| s.entry.leader);
     for step in &d.steps {
+        if let Step::TransferLeader { node } = step {
+            leader = Some(*node);
+        }
         if let Step::AddLearner { node } = step {
             nodes.push(*node);
-            nodes.extend(scene.input.view.shards.get(&d.shard).and_then(|s| s.entry.leader));
+            nodes.extend(leader);
         }
     }
     nodes.sort_unstable();

@@ -28,12 +28,11 @@ mod undo;
 use crate::planner::PlanInput;
 use crate::view::{NodeHealth, NodeView, ShardView};
 use isobar_api::{
-    NodeId, ShardId,
+    NodeId,
     directive::{Directive, DirectiveKind},
     plan::{CheckNote, Plan},
     table::TableRule,
 };
-use std::collections::BTreeSet;
 
 /// What a rule says about one directive.
 struct Finding {
@@ -59,6 +58,8 @@ struct Scene<'a> {
     shard: &'a ShardView,
     /// Position of the directive in the plan.
     position: usize,
+    /// What [`mass::failure`] says.
+    mass_failure: Option<&'a str>,
 }
 
 impl<'a> Scene<'a> {
@@ -67,7 +68,7 @@ impl<'a> Scene<'a> {
     }
 
     fn is_dead(&self, id: NodeId) -> bool {
-        matches!(self.node(id).map(|n| n.health), Some(NodeHealth::Dead { .. }))
+        is_dead(self.input, id)
     }
 
     fn is_alive(&self, id: NodeId) -> bool {
@@ -95,6 +96,10 @@ impl<'a> Scene<'a> {
     }
 }
 
+fn is_dead(input: &PlanInput<'_>, id: NodeId) -> bool {
+    matches!(input.view.nodes.get(&id).map(|n| n.health), Some(NodeHealth::Dead { .. }))
+}
+
 type Rule = fn(&Scene<'_>) -> Vec<Finding>;
 
 /// Every rule, by name.
@@ -120,8 +125,10 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// Checks a plan against the input it was made from. Notes come in the order of the directives.
-pub fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
+pub(crate) fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
     let mut notes = Vec::new();
+    let mass_failure = if plan.directives.is_empty() { None } else { mass::failure(input) };
+    let mass_failure = mass_failure.as_deref();
     for (position, directive) in plan.directives.iter().enumerate() {
         let mut note = |fatal: bool, message: String| {
             notes.push(CheckNote { fatal, shard: directive.shard, message });
@@ -130,7 +137,7 @@ pub fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
             note(true, "fence: the shard is not in the view".into());
             continue;
         };
-        let scene = Scene { plan, input, directive, shard, position };
+        let scene = Scene { plan, input, directive, shard, position, mass_failure };
         for (name, rule) in RULES {
             for finding in rule(&scene) {
                 note(finding.fatal, format!("{name}: {}", finding.message));
@@ -141,6 +148,7 @@ pub fn check(plan: &Plan, input: &PlanInput<'_>) -> Vec<CheckNote> {
 }
 
 /// Shards whose directives must not run.
-pub fn stopped(notes: &[CheckNote]) -> BTreeSet<ShardId> {
+#[cfg(test)]
+pub(crate) fn stopped(notes: &[CheckNote]) -> std::collections::BTreeSet<isobar_api::ShardId> {
     notes.iter().filter(|n| n.fatal).map(|n| n.shard).collect()
 }

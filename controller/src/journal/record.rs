@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::Error,
     journal::Change,
-    store::{Grant, next_id, to_sql},
+    store::{Grant, from_sql, next_id, to_sql},
 };
 use isobar_api::{
     DirectiveId, PlanId,
@@ -17,6 +17,7 @@ use isobar_api::{
     policy::Mode,
 };
 use sqlx::{Any, Row, Transaction};
+use std::collections::BTreeSet;
 
 /// How long a rejected proposal is not made again, milliseconds.
 const REJECTED_QUIET_MS: u64 = 300_000;
@@ -134,6 +135,28 @@ impl Journal {
         Ok(None)
     }
 
+    /// Fingerprints of directives that would not be stored again now, for they came to nothing a moment ago.
+    pub(crate) async fn quiet(&self, now_unix_ms: u64) -> Result<BTreeSet<String>, Error> {
+        let rows = sqlx::query(
+            "SELECT fingerprint, state, changed_unix_ms, body FROM directives \
+             WHERE state IN ('rejected', 'failed', 'cancelled', 'undone') AND changed_unix_ms > $1",
+        )
+        .bind(to_sql(now_unix_ms.saturating_sub(REJECTED_QUIET_MS)))
+        .fetch_all(self.store.pool())
+        .await?;
+        let mut quiet = BTreeSet::new();
+        for row in rows {
+            let (state, body): (String, String) = (row.try_get("state")?, row.try_get("body")?);
+            let directive: Directive =
+                serde_json::from_str(&body).map_err(Error::document("a directive"))?;
+            let age_ms = now_unix_ms.saturating_sub(from_sql(row.try_get("changed_unix_ms")?));
+            if age_ms < quiet_ms(super::state_from_text(&state)?, directive.kind) {
+                quiet.insert(row.try_get("fingerprint")?);
+            }
+        }
+        Ok(quiet)
+    }
+
     /// Stores one directive with its first states. Returns whether it may start.
     #[allow(clippy::too_many_arguments)] // one row, spelled out
     async fn insert(
@@ -186,6 +209,7 @@ impl Journal {
     }
 }
 
+/// How long a directive that ended so is not made again, milliseconds.
 fn quiet_ms(state: DirectiveState, kind: DirectiveKind) -> u64 {
     match state {
         DirectiveState::Rejected => REJECTED_QUIET_MS,

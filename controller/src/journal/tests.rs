@@ -110,6 +110,9 @@ async fn proposals_expire_and_people_decide_once() {
         let states: Vec<S> = states.iter().map(|r| r.state).collect();
         assert_eq!(states, [S::Expired, S::Rejected, S::Journaled]);
         // What was rejected is not proposed again a moment later.
+        let print = fingerprint(ShardId(2), on_shard(2).kind, &on_shard(2).steps);
+        assert_eq!(journal.quiet(70_000).await.expect("sql"), [print].into());
+        assert!(journal.quiet(303_000).await.expect("sql").is_empty());
         let again =
             journal.record(grant, plan(vec![on_shard(2)]), Mode::Propose, "", false, 70_000).await;
         assert_eq!(again.expect("sql"), None);

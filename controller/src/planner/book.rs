@@ -4,7 +4,7 @@
 use super::facts::Facts;
 use crate::ledger;
 use isobar_api::{
-    NodeId,
+    NodeId, ReplicaRole,
     directive::{Directive, DirectiveKind, Step},
 };
 
@@ -75,10 +75,12 @@ impl Book {
         for node in &entry.copies {
             if let Some(i) = facts.node(*node) {
                 self.copies[i] += 1;
-                let holds = shard.is_some_and(|s| s.entry.replica_on(*node).is_some());
-                if let Some(s) = shard.filter(|_| !holds) {
+                let Some(s) = shard else { continue };
+                let role = s.entry.replica_on(*node).map(|r| r.role);
+                self.replicas[i] += u32::from(role.is_none());
+                // A learner is still being filled: what is missing of it is not in the node's disk figures yet.
+                if role != Some(ReplicaRole::Voter) {
                     self.incoming_bytes[i] = self.incoming_bytes[i].saturating_add(s.size_bytes);
-                    self.replicas[i] += 1;
                 }
             }
         }

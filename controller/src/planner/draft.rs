@@ -1,7 +1,7 @@
 //! From a choice to a directive: the last budget check, the book, and every field filled.
 
 use super::{Planning, record::Stage, reject::Reject, score::Score};
-use crate::ledger;
+use crate::{journal::fingerprint, ledger};
 use isobar_api::{
     DirectiveId, NodeId, PlanId, ReplicaRole,
     directive::{Budget, Directive, DirectiveKind, Step},
@@ -40,9 +40,13 @@ impl Planning<'_> {
         true
     }
 
-    /// The budget that these steps would break.
+    /// Why it is not the turn of these steps: they came to nothing a moment ago, or would break a budget.
     pub(crate) fn no_turn(&self, s: usize, kind: DirectiveKind, steps: &[Step]) -> Option<Reject> {
         let (facts, shard) = (&self.facts, &self.facts.shards[s]);
+        let quiet = facts.input.quiet;
+        if !quiet.is_empty() && quiet.contains(&fingerprint(shard.id, kind, steps)) {
+            return Some(Reject::Quiet);
+        }
         let budget = &facts.input.policy.budget;
         if let Some(max) = self.book.full(facts, kind) {
             return Some(Reject::Budget { kind, max });
@@ -155,7 +159,7 @@ fn rounded(effect: &Effect) -> Effect {
 ///
 /// The order keeps every rule on the way back: what was removed is added again before what was added is removed.
 /// A split has no reverse yet (shards are not merged).
-pub fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
+fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
     let mut undo = Vec::new();
     for step in done.iter().rev() {
         match step {

@@ -6,6 +6,7 @@ use super::{
     gates,
     record::Stage,
     reject::Reject,
+    repair,
     score::{self, Score},
     targets::{self, Search},
 };
@@ -14,6 +15,7 @@ use isobar_api::{
     directive::{DirectiveKind, Step},
     plan::{DrainBlocker, Effect},
 };
+use std::collections::BTreeMap;
 
 const PRIORITY: u8 = 180;
 
@@ -42,28 +44,35 @@ pub(crate) fn run(p: &mut Planning<'_>) {
     }
 }
 
-/// What keeps a node from being empty: every shard that still has a replica there, with the reason.
+/// What keeps each draining node from being empty: every shard that still has a replica there, with the reason.
 ///
-/// A shard that could move now is listed as waiting for its turn, so the list is empty only when the node is.
-pub fn drain_blockers(input: &PlanInput<'_>, node: NodeId) -> Vec<DrainBlocker> {
-    let mut drains = input.drains.clone();
-    drains.insert(node);
-    let input = PlanInput { drains: &drains, ..*input };
-    let p = Planning::new(&input);
-    let holds = |s: &usize| p.facts.shards[*s].view.entry.replica_on(node).is_some();
-    let blocker = |s: usize| {
-        let shard = p.facts.shards[s].id;
-        let reason = match draft(&p, s, node, false) {
-            Err(why) => why.to_string(),
-            Ok(draft) => match p.no_turn(s, DirectiveKind::Drain, &draft.steps) {
-                Some(why) => why.to_string(),
-                None => "can move, comes with one of the next plans".into(),
-            },
-        };
-        let directive = p.facts.in_flight.get(&shard).map(|e| e.directive_id);
-        DrainBlocker { shard, reason, directive }
-    };
-    (0..p.facts.shards.len()).filter(holds).map(blocker).collect()
+/// A shard that could move now is listed as waiting for its turn, so a list is empty only when the node is.
+pub fn drain_blockers(input: &PlanInput<'_>) -> BTreeMap<NodeId, Vec<DrainBlocker>> {
+    let mut blockers: BTreeMap<NodeId, Vec<DrainBlocker>> =
+        input.drains.iter().map(|node| (*node, Vec::new())).collect();
+    if blockers.is_empty() {
+        return blockers;
+    }
+    let p = Planning::new(input);
+    for s in 0..p.facts.shards.len() {
+        for replica in &p.facts.shards[s].view.entry.replicas {
+            if let Some(list) = blockers.get_mut(&replica.node_id) {
+                list.push(blocker(&p, s, replica.node_id));
+            }
+        }
+    }
+    blockers
+}
+
+fn blocker(p: &Planning<'_>, s: usize, node: NodeId) -> DrainBlocker {
+    let shard = p.facts.shards[s].id;
+    let lost = p.facts.node(node).is_some_and(|i| p.facts.nodes[i].lost);
+    let wish = if lost { repair::of_lost(p, s, node) } else { draft(p, s, node, false) };
+    let refusal = wish.map_or_else(Some, |draft| p.no_turn(s, draft.kind, &draft.steps));
+    let reason = refusal
+        .map_or_else(|| "can move, comes with one of the next plans".into(), |why| why.to_string());
+    let directive = p.facts.in_flight.get(&shard).map(|e| e.directive_id);
+    DrainBlocker { shard, reason, directive }
 }
 
 /// The first node to be emptied that holds a replica of the shard. Lost nodes are a matter of repair.

@@ -2,7 +2,10 @@
 //! lookups in arrays where it would cost as many in trees of strings.
 
 use super::{PlanInput, gain, reject::Reject};
-use crate::view::{ArrivalForecast, InFlight, NodeHealth, NodeView, ShardView};
+use crate::{
+    freeze::{self, Scope},
+    view::{ArrivalForecast, InFlight, NodeHealth, NodeView, ShardView},
+};
 use isobar_api::{
     NodeId, Region, ReplicaRole, ShardId, TableId,
     table::{AckLevel, TableRule, TableState},
@@ -56,32 +59,27 @@ pub(crate) struct ShardFact<'a> {
 
 /// Scopes in which nothing may start.
 #[derive(Default)]
-struct Freezes<'a> {
+struct Freezes {
     cluster: Option<String>,
-    tables: BTreeMap<&'a str, String>,
+    tables: BTreeMap<String, String>,
     shards: BTreeMap<ShardId, String>,
     nodes: BTreeSet<NodeId>,
-    regions: BTreeSet<&'a str>,
+    regions: BTreeSet<Region>,
 }
 
-impl<'a> Freezes<'a> {
-    fn read(input: &PlanInput<'a>) -> Self {
+impl Freezes {
+    fn read(input: &PlanInput<'_>) -> Self {
         let mut out = Self::default();
         let in_force = |f: &&isobar_api::plan::Freeze| f.expires_at_unix_ms > input.now_unix_ms;
         for freeze in input.freezes.iter().filter(in_force) {
             let why = format!("{} by {}: {}", freeze.scope, freeze.owner, freeze.reason);
-            let parts = freeze.scope.split_once(':');
-            match parts {
-                Some(("table", name)) => drop(out.tables.insert(name, why)),
-                Some(("region", name)) => drop(out.regions.insert(name)),
-                Some(("node", id)) if id.parse::<NodeId>().is_ok() => {
-                    out.nodes.extend(id.parse::<NodeId>());
-                }
-                Some(("shard", id)) if id.parse::<ShardId>().is_ok() => {
-                    out.shards.extend(id.parse::<ShardId>().map(|id| (id, why)));
-                }
+            match freeze::parse(&freeze.scope) {
                 // A scope nobody can read was meant to stop something: it stops everything.
-                _ => out.cluster = Some(why),
+                None | Some(Scope::Cluster) => out.cluster = Some(why),
+                Some(Scope::Table(name)) => drop(out.tables.insert(name, why)),
+                Some(Scope::Shard(id)) => drop(out.shards.insert(id, why)),
+                Some(Scope::Node(id)) => drop(out.nodes.insert(id)),
+                Some(Scope::Region(region)) => drop(out.regions.insert(region)),
             }
         }
         out
@@ -100,7 +98,9 @@ pub(crate) struct Facts<'a> {
     /// Ledger entry per shard.
     pub in_flight: BTreeMap<ShardId, &'a InFlight>,
     rtt: Vec<Option<f64>>,
-    freezes: Freezes<'a>,
+    /// Per region: some place where a leader could be lies at a known distance.
+    measured: Vec<bool>,
+    freezes: Freezes,
 }
 
 impl<'a> Facts<'a> {
@@ -122,6 +122,14 @@ impl<'a> Facts<'a> {
         for (i, node) in nodes.iter().enumerate() {
             nodes_by_region[node.region].push(i);
         }
+        let elsewhere = |r: usize| {
+            (0..regions.len())
+                .filter(move |to| *to != r)
+                .filter(|to| !nodes_by_region[*to].is_empty())
+        };
+        let known = |r: usize, to: usize| rtt[r * regions.len() + to].is_some();
+        let measured = |r| elsewhere(r).next().is_none() || elsewhere(r).any(|to| known(r, to));
+        let measured = (0..regions.len()).map(measured).collect();
         let tables = table_facts(input, &regions);
         let in_flight = strictest(input.ledger);
         let mut facts = Self {
@@ -134,6 +142,7 @@ impl<'a> Facts<'a> {
             mass_failure: None,
             in_flight,
             rtt,
+            measured,
             freezes,
         };
         facts.shards = facts.shard_facts();
@@ -256,14 +265,16 @@ impl<'a> Facts<'a> {
         self.may_vote(s, self.nodes[leader].id).then_some(leader)
     }
 
-    /// Reads per second by region of the reader, for regions that are known; and the share of reads they are.
+    /// Reads per second by region of the reader, for regions at a known distance from any place; and the share of
+    /// reads they are.
     pub(crate) fn readers(&self, s: usize) -> (Vec<(usize, [f64; 3])>, f64) {
         let mut known: Vec<(usize, [f64; 3])> = Vec::new();
         let (mut total, mut placed) = (0.0, 0.0);
         for (region, forecast) in self.shards[s].forecast.into_iter().flatten() {
             let reads = gain::tidy(forecast.reads_per_s);
             total += reads[1];
-            if let Some(r) = region.as_ref().and_then(|r| self.region(r)) {
+            let home = region.as_ref().and_then(|r| self.region(r));
+            if let Some(r) = home.filter(|r| self.measured[*r]) {
                 placed += reads[1];
                 known.push((r, reads));
             }
@@ -307,7 +318,7 @@ fn strictest(ledger: &[InFlight]) -> BTreeMap<ShardId, &InFlight> {
 fn node_facts<'a>(
     input: &PlanInput<'a>,
     regions: &[&Region],
-    freezes: &Freezes<'_>,
+    freezes: &Freezes,
 ) -> Vec<NodeFact<'a>> {
     let stale_ms = input.policy.observe.stale_after_s.saturating_mul(1_000);
     let dead_ms = input.policy.repair.dead_after_s.saturating_mul(1_000);
@@ -325,7 +336,7 @@ fn node_facts<'a>(
             dead: dead_for.is_some(),
             lost: dead_for.is_some_and(|ms| draining || ms >= dead_ms),
             draining,
-            frozen: freezes.nodes.contains(id) || freezes.regions.contains(view.region.as_str()),
+            frozen: freezes.nodes.contains(id) || freezes.regions.contains(&view.region),
             fresh: input.age_ms(view.reported_unix_ms).is_some_and(|ms| ms <= stale_ms),
         }
     };

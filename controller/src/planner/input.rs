@@ -32,6 +32,9 @@ pub struct PlanInput<'a> {
     pub rtt: &'a RttMatrix,
     /// Shards with an open directive.
     pub busy: &'a BTreeSet<ShardId>,
+    /// Fingerprints of directives that came to nothing a moment ago. They would not be carried out now, so they take
+    /// nobody's turn.
+    pub quiet: &'a BTreeSet<String>,
     /// Term of the controller that plans.
     pub controller_term: Term,
     /// Mode of autonomy. Plans are made in every mode; the executor decides what runs.
@@ -53,8 +56,8 @@ impl PlanInput<'_> {
         let mut hasher = blake3::Hasher::new();
         let mut sink = BufWriter::with_capacity(1 << 16, &mut hasher);
         let world = (self.view, self.forecasts, self.ledger, self.history);
-        let rules =
-            (self.policy, self.policy_version, self.freezes, self.drains, self.rtt, self.busy);
+        let shards = (self.busy, self.quiet);
+        let rules = (self.policy, self.policy_version, self.freezes, self.drains, self.rtt, shards);
         let frame = (self.controller_term, self.mode, self.now_unix_ms, self.seed, self.parent);
         postcard::to_io(&(world, rules, frame), &mut sink)
             .expect("plain data into memory cannot fail");

@@ -17,17 +17,16 @@ mod record;
 mod reject;
 mod repair;
 mod score;
-pub mod simulate;
+#[cfg(test)]
+pub(crate) mod simulate;
 mod split;
 pub mod synthetic;
 mod targets;
 #[cfg(test)]
 mod tests;
 
-pub use draft::undo_of;
 pub use drain::drain_blockers;
 pub use input::PlanInput;
-pub use record::CANDIDATES_MAX;
 
 use book::Book;
 use facts::Facts;
@@ -84,7 +83,7 @@ impl<'a> Planning<'a> {
     }
 }
 
-/// Makes a plan. Ids are zero: the journal gives them. Notes are empty: [`crate::check::check`] writes them.
+/// Makes a plan. Ids are zero: the journal gives them. Notes are empty: the checks write them.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let mut planning = Planning::new(input);
     repair::run(&mut planning);

@@ -8,7 +8,7 @@ use isobar_api::{
 };
 
 /// Most candidates in the record of one plan.
-pub const CANDIDATES_MAX: usize = 200;
+pub(crate) const CANDIDATES_MAX: usize = 200;
 
 /// Where in the ladder something was rejected; earlier ones are shown first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

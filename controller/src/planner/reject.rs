@@ -33,6 +33,7 @@ pub(crate) enum Reject {
     MovesOff,
     NoTarget(Tally),
     Budget { kind: DirectiveKind, max: u32 },
+    Quiet,
     Copies { node: NodeId, max: u32 },
     CopyLarge { size_bytes: u64, max_bytes: u64 },
     ReplicasMax { max: u8 },
@@ -84,6 +85,7 @@ impl fmt::Display for Reject {
             Self::MovesOff => f.write_str("the policy allows no replica moves"),
             Self::NoTarget(tally) => write!(f, "no eligible node: {tally}"),
             Self::Budget { kind, max } => write!(f, "waits for its turn: {max} directives are under way ({kind})"),
+            Self::Quiet => f.write_str("the same change came to nothing a moment ago; it will be tried again"),
             Self::Copies { node, max } => write!(f, "waits for its turn: {node} already takes part in {max} copies"),
             Self::CopyLarge { size_bytes, max_bytes } => {
                 write!(f, "copying {size_bytes} bytes is above the budget of {max_bytes}")

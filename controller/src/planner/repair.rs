@@ -132,6 +132,15 @@ fn leftover(p: &Planning<'_>, s: usize) -> Option<Need> {
     Some(Need::Surplus(facts.nodes[worst].id))
 }
 
+/// The repair that replaces the replica of a node that is lost, or why there is none now.
+pub(crate) fn of_lost(p: &Planning<'_>, s: usize, node: NodeId) -> Result<Draft, Reject> {
+    let entry = &p.facts.shards[s].view.entry;
+    let learner = entry.replica_on(node).is_some_and(|r| r.role == ReplicaRole::Learner);
+    let need =
+        if learner { Need::LostLearner(node) } else { Need::Lost(node, format!("{node} is dead")) };
+    repair(p, s, &need, urgency(p, s, &need))
+}
+
 /// The repair of one shard, or why there is none now.
 fn repair(p: &Planning<'_>, s: usize, need: &Need, urgency: Score) -> Result<Draft, Reject> {
     let facts = &p.facts;

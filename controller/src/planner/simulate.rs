@@ -1,7 +1,7 @@
 //! What directives do to a view, without a cluster: a small exact model of shards and their steps.
 //!
-//! It is used to test the planner (does it converge, is every step on the way safe) and for what-if questions.
-//! It is strict: a step that a node would refuse is an error here.
+//! The tests ask it whether plans converge and whether every step on the way is safe. It is strict: a step that a
+//! node would refuse is an error here.
 
 use crate::view::{ClusterView, MoveHistory, NodeHealth, ShardView};
 use isobar_api::{

@@ -43,6 +43,8 @@ pub struct Synthetic {
     pub rtt: RttMatrix,
     /// Busy shards: none.
     pub busy: BTreeSet<ShardId>,
+    /// Directives that came to nothing a moment ago: none.
+    pub quiet: BTreeSet<String>,
     /// Now.
     pub now_unix_ms: u64,
     /// Seed for ties.
@@ -63,6 +65,7 @@ impl Synthetic {
             drains: &self.drains,
             rtt: &self.rtt,
             busy: &self.busy,
+            quiet: &self.quiet,
             controller_term: Term(1),
             mode: Mode::Act,
             now_unix_ms: self.now_unix_ms,
@@ -117,7 +120,7 @@ impl Dice {
 }
 
 /// Forecasts that say what was seen, plus or minus a share of it.
-pub fn forecasts_of(view: &ClusterView, spread_share: f64) -> Forecasts {
+fn forecasts_of(view: &ClusterView, spread_share: f64) -> Forecasts {
     let interval = |x: f64| [x * (1.0 - spread_share), x, x * (1.0 + spread_share)];
     let of_region = |(region, rate): (&Option<Region>, &ArrivalRate)| {
         let forecast = ArrivalForecast {
@@ -165,6 +168,7 @@ pub fn synthetic_input(nodes: u64, shards: u64, seed: u64) -> Synthetic {
         drains: BTreeSet::new(),
         rtt: rtt(&regions),
         busy: BTreeSet::new(),
+        quiet: BTreeSet::new(),
         now_unix_ms: NOW_UNIX_MS,
         seed,
     }

@@ -87,11 +87,16 @@ fn score_of(
         all().map(|v| (facts.nodes[v].region, facts.nodes[v].view.zone.as_str())).collect();
     let span = p.regions_wanted(s, stay.len() + 1);
     let reads: f64 = readers.iter().map(|(_, w)| w[1]).sum();
-    let wait = facts.wait_ms(readers, node.region).unwrap_or(0.0) * reads;
+    // Without readers every place is as good; with some, a place at an unknown distance is the last choice.
+    let wait = match facts.wait_ms(readers, node.region) {
+        Some(ms) => score::milli(ms * reads),
+        None if reads > 0.0 => i64::MAX,
+        None => 0,
+    };
     Score {
         regions_missing: span.saturating_sub(regions.len()) as i64,
         zones_shared: (stay.len() + 1 - zones.len()) as i64,
-        read_wait_us_per_s: score::milli(wait),
+        read_wait_us_per_s: wait,
         node_load_milli: score::milli(p.book.led_per_s[i]),
         copy_bytes: i64::try_from(facts.shards[s].view.size_bytes).unwrap_or(i64::MAX),
         node_replicas: i64::from(p.book.replicas[i]),

@@ -11,25 +11,24 @@ use crate::{
     observe::ClosedWindow,
     planner::{self, PlanInput},
     store::Grant,
-    view::{ClusterView, Forecasts, InFlight, MoveHistory, NodeHealth},
+    view::{ClusterView, Forecasts, NodeHealth},
 };
 use isobar_api::{
-    NodeId, PlanId, ShardId, Term,
+    Term,
     directive::DirectiveState,
-    plan::{DrainBlocker, Freeze, Plan},
+    plan::Plan,
     policy::{Mode, Policy},
-    rtt::RttMatrix,
 };
 use isobar_telemetry::trace_context::traceparent_of;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, MutexGuard, PoisonError},
     time::Instant,
 };
 use tracing::Instrument;
 
-/// How far back moves count for dwell times and hourly budgets, milliseconds.
-const HISTORY_MS: u64 = 6 * 3_600_000;
+/// How far back moves count for hourly budgets, milliseconds; for a longer dwell time, as far as that.
+const HISTORY_MS: u64 = 3_600_000;
 /// Windows of arrivals that are kept.
 pub(crate) const WINDOWS_KEPT: u64 = 720;
 
@@ -187,57 +186,7 @@ async fn show_counts(core: &Core) -> Result<(), Error> {
     Ok(())
 }
 
-/// Everything one plan is made from, owned, so that it can be made beside the runtime's threads.
-struct Facts {
-    view: Arc<ClusterView>,
-    policy: Arc<Policy>,
-    policy_version: u64,
-    forecasts: Forecasts,
-    ledger: Vec<InFlight>,
-    history: MoveHistory,
-    freezes: Arc<Vec<Freeze>>,
-    drains: BTreeSet<NodeId>,
-    rtt: RttMatrix,
-    busy: BTreeSet<ShardId>,
-    term: Term,
-    mode: Mode,
-    now_unix_ms: u64,
-    seed: u64,
-    parent: Option<PlanId>,
-}
-
-impl Facts {
-    fn input(&self) -> PlanInput<'_> {
-        PlanInput {
-            view: &self.view,
-            policy: &self.policy,
-            policy_version: self.policy_version,
-            forecasts: &self.forecasts,
-            ledger: &self.ledger,
-            history: &self.history,
-            freezes: &self.freezes,
-            drains: &self.drains,
-            rtt: &self.rtt,
-            busy: &self.busy,
-            controller_term: self.term,
-            mode: self.mode,
-            now_unix_ms: self.now_unix_ms,
-            seed: self.seed,
-            parent: self.parent,
-        }
-    }
-
-    /// Plans and checks. Pure, and possibly long.
-    fn plan(&self) -> (Plan, BTreeMap<NodeId, Vec<DrainBlocker>>) {
-        let input = self.input();
-        let mut plan = planner::plan(&input);
-        plan.notes = check(&plan, &input);
-        let blockers = |node: &NodeId| (*node, planner::drain_blockers(&input, *node));
-        (plan, self.drains.iter().map(blockers).collect())
-    }
-}
-
-/// Makes the plan of this tick and records what is new in it.
+/// Makes the plan of this tick, checks it, and records what is new in it.
 async fn plan_and_record(
     core: &Arc<Core>,
     grant: Grant,
@@ -247,42 +196,44 @@ async fn plan_and_record(
     now_unix_ms: u64,
 ) -> Result<(), Error> {
     let records: Vec<_> = open.iter().map(Entry::as_record).collect();
-    let busy = open.iter().filter(|e| e.state.is_active()).map(|e| e.directive.shard).collect();
-    let history = core.journal.move_history(now_unix_ms.saturating_sub(HISTORY_MS)).await?;
-    let facts = {
-        let live = core.live();
-        let wanted_empty = live.drains.iter().filter(|d| d.state != "cancelled");
-        Facts {
-            ledger: ledger::build(&records, &view, &policy),
-            policy_version: live.policy_version,
-            drains: wanted_empty.map(|d| d.node).collect(),
-            mode: live.mode,
-            forecasts: Forecasts::new(),
-            freezes: core.freezes.borrow().clone(),
-            rtt: core.config.rtt.clone(),
-            term: grant.term,
-            seed: core.config.seed,
-            parent: memory(core).newest(),
-            view,
-            policy,
-            history,
-            busy,
-            now_unix_ms,
-        }
-    };
+    let history_ms = HISTORY_MS.max(policy.balance.dwell_s.saturating_mul(1_000));
+    let history = core.journal.move_history(now_unix_ms.saturating_sub(history_ms)).await?;
+    let quiet = core.journal.quiet(now_unix_ms).await?;
     let started = Instant::now();
-    let shared = core.clone();
+    let (shared, seen, rules) = (core.clone(), view.clone(), policy.clone());
+    // Pure, and possibly long: beside the runtime's threads.
     let work = tokio::task::spawn_blocking(move || {
-        let mut facts = facts;
-        let mut forecaster = shared.forecaster.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.forecasts = forecaster.forecasts(facts.now_unix_ms);
-        let champions = forecaster.champions();
-        drop(forecaster);
-        shared.live().champions = champions;
-        let made = facts.plan();
-        (facts, made)
+        let (view, policy) = (seen, rules);
+        let forecasts = forecasts(&shared, now_unix_ms);
+        let busy = open.iter().filter(|e| e.state.is_active()).map(|e| e.directive.shard).collect();
+        let (policy_version, mode, drains) = {
+            let live = shared.live();
+            let wanted_empty = live.drains.iter().filter(|d| d.state != "cancelled");
+            (live.policy_version, live.mode, wanted_empty.map(|d| d.node).collect())
+        };
+        let input = PlanInput {
+            view: &view,
+            policy: &policy,
+            policy_version,
+            forecasts: &forecasts,
+            ledger: &ledger::build(&records, &view, &policy),
+            history: &history,
+            freezes: &shared.freezes.borrow().clone(),
+            drains: &drains,
+            rtt: &shared.config.rtt,
+            busy: &busy,
+            quiet: &quiet,
+            controller_term: grant.term,
+            mode,
+            now_unix_ms,
+            seed: shared.config.seed,
+            parent: memory(&shared).newest(),
+        };
+        let mut plan = planner::plan(&input);
+        plan.notes = check(&plan, &input);
+        (plan, planner::drain_blockers(&input), mode)
     });
-    let (facts, (plan, blockers)) = match work.await {
+    let (plan, blockers, mode) = match work.await {
         Ok(made) => made,
         Err(panic) => {
             tracing::error!(%panic, "the planner failed; nothing is planned in this tick");
@@ -291,8 +242,26 @@ async fn plan_and_record(
         }
     };
     core.metrics.plan.observe(started.elapsed().as_secs_f64());
-    core.update_drains(grant, &facts.view, blockers, now_unix_ms).await?;
-    record(core, grant, plan, facts.mode, now_unix_ms).await
+    core.update_drains(grant, &view, blockers, now_unix_ms).await?;
+    // Planning takes time, and people may have narrowed what may be done meanwhile.
+    let (now_mode, is_same_policy) = {
+        let live = core.live();
+        (live.mode, Arc::ptr_eq(&live.policy, &policy))
+    };
+    if !is_same_policy {
+        return Ok(());
+    }
+    record(core, grant, plan, mode.min(now_mode), now_unix_ms).await
+}
+
+/// What is expected. Works after every closed window, and can take long then.
+fn forecasts(core: &Core, now_unix_ms: u64) -> Forecasts {
+    let mut forecaster = core.forecaster.lock().unwrap_or_else(PoisonError::into_inner);
+    let forecasts = forecaster.forecasts(now_unix_ms);
+    let champions = forecaster.champions();
+    drop(forecaster);
+    core.live().champions = champions;
+    forecasts
 }
 
 /// Records what is new in a plan, and hands what may run to the executor. A span of its own, begun

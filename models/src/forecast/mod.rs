@@ -3,7 +3,7 @@
 //! A model is *fitted* to a few numbers (smoothing weights, a period) and then *applied* to any later history of the
 //! same series: so a backtest fits once and rolls on, and a tick costs no fit.
 
-pub mod conformal;
+pub(crate) mod conformal;
 mod ets;
 mod holt_winters;
 mod naive;

@@ -36,6 +36,18 @@ fn a_dead_nodes_replica_is_replaced_after_the_set_time_add_before_remove() {
 }
 
 #[test]
+fn a_place_at_an_unknown_distance_is_the_last_choice() {
+    let mut w = World::new();
+    w.shard(1, &[1, 3, 5], &[("eu", 100.0)]);
+    for (node, name) in [(2, "sa"), (4, "af")] {
+        w.view.nodes.get_mut(&NodeId(node)).expect("five nodes").region = region(name);
+    }
+    w.rtt.set(&region("eu"), &region("af"), 140.0);
+    w.kill(3, 300);
+    assert_eq!(short(&w.only().steps), "+4 ^4 -3", "nobody knows how far sa is");
+}
+
+#[test]
 fn repair_does_not_wait_for_load_data() {
     let mut w = World::new();
     w.shard(1, &[1, 3, 5], &[]).reported_unix_ms = None;
@@ -143,7 +155,8 @@ fn what_blocks_a_drain_is_listed_with_reasons() {
         copies: vec![NodeId(1)],
         applied_unix_ms: None,
     });
-    let free = drain_blockers(&w.input(), NodeId(1));
+    w.drains.insert(NodeId(1));
+    let free = &drain_blockers(&w.input())[&NodeId(1)];
     assert_eq!(free.iter().map(|b| b.shard.0).collect::<Vec<_>>(), [1, 2]);
     assert!(free[0].reason.contains("can move") && free[0].directive.is_none(), "{free:?}");
     assert_eq!(
@@ -151,9 +164,16 @@ fn what_blocks_a_drain_is_listed_with_reasons() {
         (Some(DirectiveId(9)), "d9 is working on the shard")
     );
     w.kill(4, 1);
-    let stuck = drain_blockers(&w.input(), NodeId(1));
-    assert!(stuck[0].reason.starts_with("no eligible node"), "{stuck:?}");
-    assert!(drain_blockers(&w.input(), NodeId(5)).is_empty());
+    w.drains.insert(NodeId(5));
+    let stuck = drain_blockers(&w.input());
+    let reason = &stuck[&NodeId(1)][0].reason;
+    assert!(reason.starts_with("no eligible node"), "{stuck:?}");
+    assert!(stuck[&NodeId(5)].is_empty());
+    w.kill(1, 1);
+    w.kill(4, 1);
+    w.policy.repair.dead_share_max = 0.3;
+    let dead = &drain_blockers(&w.input())[&NodeId(1)][0];
+    assert!(dead.reason.starts_with("mass failure: 2 of 5"), "repair takes over: {dead:?}");
 }
 
 #[test]
@@ -191,6 +211,17 @@ fn leadership_follows_the_readers() {
     assert!(d.predicted.after_lower < 8.0 && d.predicted.after_upper > 8.0);
     assert!(d.reason.contains("90 % of 100.0 reads/s come from eu"), "{}", d.reason);
     assert_eq!(d.model_version, "seasonal_naive");
+}
+
+#[test]
+fn readers_from_a_region_without_round_trip_times_are_left_out() {
+    let mut w = World::new();
+    // A new region with nodes of its own that nobody has put into the matrix yet.
+    w.view.nodes.get_mut(&NodeId(4)).expect("five nodes").region = region("sa");
+    w.shard(1, &[3, 1, 5], &[("eu", 90.0), ("sa", 1.0)]);
+    assert_eq!(short(&w.only().steps), ">1");
+    w.shard(1, &[3, 1, 5], &[("eu", 90.0), ("sa", 100.0)]);
+    assert!(w.refusal(1, Kind::TransferLeader).contains("only 47 % of the reads"));
 }
 
 #[test]

@@ -125,7 +125,7 @@ proptest! {
         let made = plan(&w.input());
         let chosen = made.candidates.iter().filter(|c| c.rejected.is_none()).count();
         prop_assert_eq!(chosen, made.directives.len());
-        prop_assert!(made.candidates.len() <= crate::planner::CANDIDATES_MAX.max(chosen));
+        prop_assert!(made.candidates.len() <= crate::planner::record::CANDIDATES_MAX.max(chosen));
         prop_assert_eq!(made.inputs.iter().filter(|i| i.source.starts_with("report of")).count(), w.view.nodes.len());
         let text = serde_json::to_string(&made).expect("plain data");
         prop_assert_eq!(serde_json::from_str::<isobar_api::plan::Plan>(&text).expect("own text").directives, made.directives);
@@ -133,8 +133,10 @@ proptest! {
 
     #[test]
     fn blockers_list_every_replica_left(w in cluster(), node in 1u64..14) {
-        let held = w.view.shards.values().filter(|s| s.entry.replica_on(NodeId(node)).is_some()).count();
-        let blockers = drain_blockers(&w.input(), NodeId(node));
+        let (mut w, node) = (w, NodeId(node));
+        w.drains.insert(node);
+        let held = w.view.shards.values().filter(|s| s.entry.replica_on(node).is_some()).count();
+        let blockers = &drain_blockers(&w.input())[&node];
         prop_assert_eq!(blockers.len(), held);
         prop_assert!(blockers.iter().all(|b| !b.reason.is_empty()));
     }

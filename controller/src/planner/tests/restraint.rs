@@ -1,7 +1,10 @@
 //! What holds the planner back: effects under way, rest, freezes, budgets.
 
-use super::world::World;
-use crate::view::{InFlight, NodeHealth};
+use super::world::{World, short};
+use crate::{
+    journal::fingerprint,
+    view::{InFlight, NodeHealth},
+};
 use isobar_api::{DirectiveId, NodeId, ShardId, directive::DirectiveKind as Kind};
 
 #[test]
@@ -31,6 +34,46 @@ fn effects_under_way_count() {
         w.view.shards.get_mut(&ShardId(s)).expect("known").entry.leader = Some(NodeId(2));
     }
     assert!(w.plan().directives.is_empty(), "nor are they counted twice once the view shows them");
+}
+
+#[test]
+fn what_came_to_nothing_a_moment_ago_takes_nobodys_turn() {
+    let mut w = World::new();
+    w.policy.budget.repair_active_max = 1;
+    w.shard(1, &[1, 3, 5], &[]);
+    w.shard(2, &[2, 3, 5], &[]);
+    w.kill(3, 300);
+    let first = w.only();
+    w.quiet.insert(fingerprint(first.shard, first.kind, &first.steps));
+    let second = w.only();
+    assert_ne!(second.shard, first.shard, "{second:?}");
+    let reasons: Vec<_> = w.plan().candidates.into_iter().filter_map(|c| c.rejected).collect();
+    assert!(reasons.iter().any(|r| r.contains("came to nothing")), "{reasons:?}");
+}
+
+#[test]
+fn a_learner_that_is_being_filled_still_needs_its_room() {
+    let mut w = World::new();
+    w.shard(2, &[1, 5], &[]).size_bytes = 6 << 30;
+    w.shard(1, &[1, 3, 5], &[]).size_bytes = 6 << 30;
+    w.learner(1, 2);
+    let now = w.now_unix_ms;
+    w.view.shards.get_mut(&ShardId(1)).expect("one").changed_unix_ms = now;
+    let load = &mut w.view.nodes.get_mut(&NodeId(2)).expect("n2").load;
+    (load.disk_total_bytes, load.disk_free_bytes) = (20 << 30, 10 << 30);
+    for node in [3, 4] {
+        w.view.nodes.get_mut(&NodeId(node)).expect("known").health = NodeHealth::Unknown;
+    }
+    assert_eq!(short(&w.only().steps), "+2 ^2", "nothing is on its way yet");
+    w.ledger.push(InFlight {
+        directive_id: DirectiveId(1),
+        shard: ShardId(1),
+        kind: Kind::MoveReplica,
+        load_delta: Default::default(),
+        copies: vec![NodeId(1), NodeId(2)],
+        applied_unix_ms: None,
+    });
+    assert!(w.refusal(2, Kind::Repair).contains("1 without disk headroom"));
 }
 
 #[test]
