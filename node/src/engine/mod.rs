@@ -12,6 +12,7 @@ pub mod conformance;
 mod error;
 pub mod memory;
 pub mod rocks;
+mod sync_latch;
 
 pub use error::{EngineError, EngineErrorKind};
 pub use memory::{MemoryDisk, MemoryEngine};
@@ -277,6 +278,21 @@ pub trait EngineRead: Send + Sync {
     }
 }
 
+/// Bytes of the keys and values in the range of `scan`; counting ends with the row that goes above `limit_bytes`.
+fn count_bytes(
+    from: &impl EngineRead,
+    space: Space,
+    scan: &Scan,
+    limit_bytes: u64,
+) -> Result<u64, EngineError> {
+    let mut counted = 0;
+    from.visit(space, scan, &mut |key, value| {
+        counted += (key.len() + value.len()) as u64;
+        if counted > limit_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(counted)
+}
+
 /// A view of one instant that later writes do not change. Owned: it keeps the engine open while it lives, so drop it
 /// soon; old versions of rows cannot be dropped from disk before.
 pub trait EngineSnapshot: EngineRead + 'static {}
@@ -290,7 +306,7 @@ pub trait Engine: EngineRead + 'static {
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError>;
 
     /// Makes durable every batch whose `write` returned before this call. After an error nothing more may be
-    /// acknowledged: the kernel may have dropped the pages it could not write.
+    /// acknowledged: the kernel may have dropped the pages it could not write. So every later call fails too.
     fn sync(&self) -> Result<(), EngineError>;
 
     /// A view of this instant.
