@@ -20,5 +20,5 @@ pub use command::{
     Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteOutcome,
 };
 pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging};
-pub use state::{AppliedState, LocalReplica, ShardEvent, ShardState};
+pub use state::{AppliedState, LocalReplica, RowsHeld, ShardEvent, ShardState};
 pub use state_machine::{Seed, ShardStateMachine};

@@ -119,6 +119,8 @@ impl ShardStateMachine {
 
     /// Applies one entry in one batch.
     pub(super) fn apply_entry(&mut self, entry: Entry) -> Result<CommandResult, EngineError> {
+        let state = self.state.clone();
+        let _held = state.hold_rows().ok_or_else(withdrawn)?;
         let mut batch = WriteBatch::default();
         let log_id = entry.log_id;
         let mut moved = false;
@@ -178,6 +180,10 @@ impl ShardStateMachine {
     }
 }
 
+fn withdrawn() -> EngineError {
+    EngineError::new(EngineErrorKind::Closed, "the replica was removed or is damaged")
+}
+
 impl RaftStateMachine<TypeConfig> for ShardStateMachine {
     type SnapshotData = ShardSnapshot;
     type SnapshotBuilder = SnapshotBuilder;
@@ -220,9 +226,11 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
                 ShardSnapshot::Staged(staged) => staged,
                 ShardSnapshot::Local(view) => StagedSnapshot::of(&view, engine, shard)?,
             };
+            let mut broken = state.replace_rows().ok_or_else(withdrawn)?;
             let (descriptor, applied) = staged.install(&meta, old_range)?;
             let descriptor = Arc::new(descriptor);
             state.set(Some(descriptor.clone()), &applied);
+            *broken = false;
             Ok::<_, EngineError>((descriptor, applied))
         });
         let (descriptor, applied) = installed.await.map_err(io::Error::other)??;

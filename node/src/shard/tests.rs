@@ -233,6 +233,10 @@ async fn a_crash_during_an_installation_leaves_the_old_state_or_the_new() {
         assert!(chunks.len() > 2 && chunks.iter().all(|chunk| chunk.len() < 1 << 20));
         disk.fail_write_after(writes, EngineErrorKind::Io);
         let installed = machine.install_snapshot(&sent.meta, sent.snapshot).await;
+        assert_eq!(
+            machine.state().hold_rows().is_some(),
+            installed.is_ok() || writes < chunks.len()
+        );
         drop(machine);
         disk.crash(seed);
 
@@ -301,4 +305,19 @@ async fn what_is_not_a_snapshot_of_the_shard_is_refused_before_anything_changes(
     assert!(finish(SHARD, &[b"rubbish".to_vec()]).is_err(), "rubbish");
     finish(SHARD, &good).unwrap();
     assert!(is_empty(&engine, Space::Staging) && is_empty(&engine, Space::Meta));
+}
+
+#[tokio::test]
+async fn a_removed_replica_changes_nothing_more() {
+    let engine = memory();
+    let mut machine = seeded(&engine);
+    let sent = snapshot(&mut machine).await;
+    let state = machine.state();
+    drop(state.hold_rows().expect("the rows are whole"));
+    state.withdraw_rows();
+    assert!(state.hold_rows().is_none());
+    let late = apply(&mut machine, 1, write(1, 1, "x", b"late"));
+    assert_eq!(late.unwrap_err().kind(), EngineErrorKind::Closed);
+    machine.install_snapshot(&sent.meta, sent.snapshot).await.unwrap_err();
+    assert!(rows(&engine).is_empty() && is_empty(&engine, Space::Staging));
 }
