@@ -69,6 +69,11 @@ pub fn outcome(shard: ShardId, client: &ClientId, sequence: u64) -> Vec<u8> {
     key
 }
 
+/// The sequence in the key of an outcome.
+pub fn sequence(outcome: &[u8]) -> u64 {
+    outcome.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
 /// Bounds of all sessions and outcomes of a shard.
 pub fn sessions(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
     // Above every kind, and right for the highest shard id too.
