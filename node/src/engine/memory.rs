@@ -183,11 +183,6 @@ impl MemoryEngine {
         MemoryDisk::new().open()
     }
 
-    /// The platter below.
-    pub fn disk(&self) -> &MemoryDisk {
-        &self.disk
-    }
-
     /// Opens a copy made by [`Engine::checkpoint`].
     pub fn open_checkpoint(dir: &Path) -> Result<Self, EngineError> {
         let file = dir.join(CHECKPOINT_FILE);

@@ -72,7 +72,6 @@ pub enum Op {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteBatch {
     ops: Vec<Op>,
-    size_bytes: usize,
 }
 
 impl WriteBatch {
@@ -83,16 +82,12 @@ impl WriteBatch {
 
     /// Sets a key.
     pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        let (key, value) = (key.into(), value.into());
-        self.size_bytes += key.len() + value.len();
-        self.ops.push(Op::Put(space, key, value));
+        self.ops.push(Op::Put(space, key.into(), value.into()));
     }
 
     /// Removes a key.
     pub fn delete(&mut self, space: Space, key: impl Into<Vec<u8>>) {
-        let key = key.into();
-        self.size_bytes += key.len();
-        self.ops.push(Op::Delete(space, key));
+        self.ops.push(Op::Delete(space, key.into()));
     }
 
     /// Removes every key in `start..end`. A range that holds nothing adds nothing.
@@ -104,25 +99,18 @@ impl WriteBatch {
     ) {
         let (start, end) = (start.into(), end.into());
         if start < end {
-            self.size_bytes += start.len() + end.len();
             self.ops.push(Op::DeleteRange(space, start, end));
         }
     }
 
     /// Adds all of another batch behind this one.
     pub fn append(&mut self, other: Self) {
-        self.size_bytes += other.size_bytes;
         self.ops.extend(other.ops);
     }
 
     /// The changes in order.
     pub fn ops(&self) -> &[Op] {
         &self.ops
-    }
-
-    /// Bytes of keys and values.
-    pub fn size_bytes(&self) -> usize {
-        self.size_bytes
     }
 
     /// Whether it changes nothing.
