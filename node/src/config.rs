@@ -135,7 +135,7 @@ impl NodeConfig {
         let raft = &self.raft;
         need(raft.heartbeat_ms >= 10, "raft.heartbeat_ms must be at least 10");
         need(
-            raft.election_min_ms >= 2 * raft.heartbeat_ms,
+            raft.election_min_ms >= raft.heartbeat_ms.saturating_mul(2),
             "raft.election_min_ms must be at least twice raft.heartbeat_ms",
         );
         need(
@@ -143,10 +143,7 @@ impl NodeConfig {
             "raft.election_max_ms must be above raft.election_min_ms",
         );
         need(raft.checkpoint_entries >= 100, "raft.checkpoint_entries must be at least 100");
-        need(
-            self.founders.is_empty() || self.founders.iter().all(|n| n.0 >= 1),
-            "founders must be node ids of 1 or more",
-        );
+        need(self.founders.iter().all(|n| n.0 >= 1), "founders must be node ids of 1 or more");
         if wrong.is_empty() {
             return Ok(());
         }

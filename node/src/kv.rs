@@ -158,6 +158,7 @@ impl KvService {
         }
         let freshness = freshness(op.read)?;
         self.fresh(replica, freshness, began).await?;
+        let _held = replica.hold_rows()?;
         let descriptor = routed(replica, shape)?;
         let mut rows = Vec::with_capacity(op.keys.len());
         for key in op.keys {
@@ -205,6 +206,7 @@ impl KvService {
     ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
         replica.read_barrier(freshness(op.read)?).await?;
+        let _held = replica.hold_rows()?;
         let descriptor = routed(replica, shape)?;
         let range = &descriptor.range;
         let start = op.start.to_vec().max(range.start.clone());

@@ -372,6 +372,11 @@ impl Registry {
         if let Some(present) = &present {
             self.inner.replicas.write().expect("no holder of this lock panics").remove(&shard);
             let _ = present.raft.shutdown().await;
+            // The library does not wait for entries, or a snapshot, that are being applied. They must not bring back
+            // what is deleted below.
+            let state = present.state.clone();
+            let withdrawn = tokio::task::spawn_blocking(move || state.withdraw_rows()).await;
+            withdrawn.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
         }
         self.inner.faulted.write().expect("no holder of this lock panics").remove(&shard);
         self.write_durably(removal(shard, replica, table.map(|t| (t, &range)))).await?;

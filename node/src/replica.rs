@@ -4,7 +4,7 @@ use crate::{
     consensus::raft::types::{LogId, Raft, TypeConfig, decode},
     engine::{Engine, EngineError, Space},
     hand_over::WAITING_MAX,
-    shard::{Command, CommandResult, ShardState, keys, row::Row},
+    shard::{Command, CommandResult, RowsHeld, ShardState, keys, row::Row},
     transport::Transport,
 };
 use isobar_api::{
@@ -85,6 +85,13 @@ impl Replica {
     pub fn descriptor(&self) -> Result<Arc<ShardDescriptor>, ApiError> {
         self.state.descriptor().ok_or_else(|| {
             self.error(ErrorCode::ShardNotHere, "the replica is still empty and catching up")
+        })
+    }
+
+    /// Holds the rows while they are read; an error while a snapshot replaces them, or when they are removed.
+    pub fn hold_rows(&self) -> Result<RowsHeld<'_>, ApiError> {
+        self.state.hold_rows().ok_or_else(|| {
+            self.error(ErrorCode::ShardNotHere, "the replica's rows are being replaced or removed")
         })
     }
 

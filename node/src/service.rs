@@ -240,8 +240,7 @@ async fn open_engines(config: &NodeConfig, directory: &DataDir) -> Result<Engine
     let (log_dir, state_dir) = (directory.log_dir(), directory.state_dir());
     let opened = tokio::task::spawn_blocking(move || {
         let cache = BlockCache::new(limits.block_cache_bytes);
-        let rocks =
-            RocksConfig { write_buffer_bytes: limits.write_buffer_bytes, ..RocksConfig::default() };
+        let rocks = RocksConfig { write_buffer_bytes: limits.write_buffer_bytes };
         let open = |dir: &Path| -> Result<Arc<dyn Engine>, EngineError> {
             Ok(Arc::new(RocksEngine::open(dir, &rocks, &cache)?))
         };

@@ -71,10 +71,10 @@ impl Catalog {
             .enumerate()
             .map(|(at, range)| {
                 let shard = ShardId(first + at as u64);
-                let like = placed_like.as_ref().map(|like| shard_at(like, &range.start).hashed_as);
-                let hashed_as = like.unwrap_or(shard);
-                let replicas =
-                    place(hashed_as, &eligible, count).expect("enough nodes were counted");
+                let like = placed_like.as_ref().map(|like| shard_at(like, &range.start));
+                let hashed_as = like.map(|like| like.hashed_as.unwrap_or(like.shard));
+                let replicas = place(hashed_as.unwrap_or(shard), &eligible, count)
+                    .expect("enough nodes were counted");
                 Placement { shard, range, hashed_as, replicas }
             })
             .collect();
@@ -228,7 +228,7 @@ mod tests {
         assert!(ranges.windows(2).all(|w| w[0].end == w[1].start));
         let placement = |(range, id)| {
             let shard = ShardId(id);
-            Placement { shard, range, hashed_as: shard, replicas: Vec::new() }
+            Placement { shard, range, hashed_as: None, replicas: Vec::new() }
         };
         let placements: Vec<Placement> = ranges.into_iter().zip(7..).map(placement).collect();
         let at = |key: &[u8]| shard_at(&placements, key).shard.0;

@@ -10,8 +10,9 @@ pub struct Placement {
     pub shard: ShardId,
     /// Its keys.
     pub range: KeyRange,
-    /// The shard whose hash it has: its own, or that of a shard it is placed like.
-    pub hashed_as: ShardId,
+    /// The shard whose hash it has, if not its own: that of the shard it is placed like.
+    #[serde(default)]
+    pub hashed_as: Option<ShardId>,
     /// Its first replicas.
     pub replicas: Vec<Replica>,
 }

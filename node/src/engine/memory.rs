@@ -5,7 +5,7 @@
 
 use super::{
     Engine, EngineError, EngineErrorKind, EngineRead, EngineSnapshot, Op, RowVisitor, Scan, Space,
-    WriteBatch,
+    WriteBatch, count_bytes, sync_latch::SyncLatch,
 };
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -54,21 +54,35 @@ impl Maps {
     fn change(&mut self, space: Space) -> &mut Map {
         Arc::make_mut(&mut self.0[space.slot()])
     }
+}
 
-    fn visit(&self, space: Space, scan: &Scan, row: &mut RowVisitor<'_>) {
+impl EngineRead for Maps {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        Ok(self.of(space).get(key).map(|value| value.to_vec()))
+    }
+
+    fn visit(
+        &self,
+        space: Space,
+        scan: &Scan,
+        row: &mut RowVisitor<'_>,
+    ) -> Result<(), EngineError> {
         if scan.is_empty() {
-            return;
+            return Ok(());
         }
         let end = scan.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (Bound::Included(&scan.start), end);
         let mut range = self.of(space).range::<Vec<u8>, _>(bounds);
         while let Some((key, value)) = if scan.reverse { range.next_back() } else { range.next() } {
             if row(key, value) == ControlFlow::Break(()) {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 }
+
+impl EngineSnapshot for Maps {}
 
 #[derive(Default)]
 struct DiskState {
@@ -80,6 +94,8 @@ struct DiskState {
     syncs: u64,
     failing_syncs: Option<EngineErrorKind>,
     failing_writes: Option<EngineErrorKind>,
+    /// How many writes succeed before one fails, and how.
+    failing_write: Option<(usize, EngineErrorKind)>,
     syncs_held: bool,
 }
 
@@ -100,7 +116,11 @@ impl MemoryDisk {
         let mut state = self.state();
         state.incarnation += 1;
         self.shared.1.notify_all();
-        MemoryEngine { disk: self.clone(), incarnation: state.incarnation }
+        MemoryEngine {
+            disk: self.clone(),
+            incarnation: state.incarnation,
+            syncs: SyncLatch::default(),
+        }
     }
 
     /// The machine dies: a random suffix of the unsynced batches is gone, each batch whole, and every open engine is
@@ -119,7 +139,7 @@ impl MemoryDisk {
         unsynced - survive
     }
 
-    /// From now on every sync fails in this way; none: they work again.
+    /// From now on every sync fails in this way; none: those of an engine opened later work again.
     pub fn fail_syncs(&self, kind: Option<EngineErrorKind>) {
         self.state().failing_syncs = kind;
     }
@@ -127,6 +147,11 @@ impl MemoryDisk {
     /// From now on every write fails in this way; none: they work again.
     pub fn fail_writes(&self, kind: Option<EngineErrorKind>) {
         self.state().failing_writes = kind;
+    }
+
+    /// After this many more writes one write fails in this way.
+    pub fn fail_write_after(&self, writes: usize, kind: EngineErrorKind) {
+        self.state().failing_write = Some((writes, kind));
     }
 
     /// While held, syncs wait, as on a slow disk. Writes go on.
@@ -149,17 +174,13 @@ impl MemoryDisk {
 pub struct MemoryEngine {
     disk: MemoryDisk,
     incarnation: u64,
+    syncs: SyncLatch,
 }
 
 impl MemoryEngine {
     /// An engine on a platter of its own.
     pub fn new() -> Self {
         MemoryDisk::new().open()
-    }
-
-    /// The platter below.
-    pub fn disk(&self) -> &MemoryDisk {
-        &self.disk
     }
 
     /// Opens a copy made by [`Engine::checkpoint`].
@@ -203,6 +224,25 @@ impl MemoryEngine {
     fn maps(&self) -> Result<Maps, EngineError> {
         Ok(self.state()?.current.clone())
     }
+
+    fn sync_once(&self) -> Result<(), EngineError> {
+        let mut state = self.state()?;
+        let covered = state.pending.len();
+        while state.syncs_held && state.incarnation == self.incarnation {
+            state =
+                self.disk.shared.1.wait(state).expect("no code panics while it holds this lock");
+        }
+        self.alive(&state)?;
+        if let Some(kind) = state.failing_syncs {
+            return Err(injected(kind, "the sync"));
+        }
+        // Batches written while it was held stay pending. No other sync took any: one runs at a time.
+        for batch in state.pending.drain(..covered).collect::<Vec<_>>() {
+            state.durable.apply(&batch);
+        }
+        state.syncs += 1;
+        Ok(())
+    }
 }
 
 impl Default for MemoryEngine {
@@ -211,15 +251,13 @@ impl Default for MemoryEngine {
     }
 }
 
-fn injected(kind: Option<EngineErrorKind>, what: &str) -> Result<(), EngineError> {
-    kind.map_or(Ok(()), |kind| {
-        Err(EngineError::new(kind, format!("{what} fails because a test asked for it")))
-    })
+fn injected(kind: EngineErrorKind, what: &str) -> EngineError {
+    EngineError::new(kind, format!("{what} fails because a test asked for it"))
 }
 
 impl EngineRead for MemoryEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.state()?.current.of(space).get(key).map(|value| value.to_vec()))
+        self.state()?.current.get(space, key)
     }
 
     fn visit(
@@ -228,8 +266,7 @@ impl EngineRead for MemoryEngine {
         scan: &Scan,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), EngineError> {
-        self.maps()?.visit(space, scan, row);
-        Ok(())
+        self.maps()?.visit(space, scan, row)
     }
 }
 
@@ -240,33 +277,28 @@ impl Engine for MemoryEngine {
 
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
         let mut state = self.state()?;
-        injected(state.failing_writes, "the write")?;
+        let failing = match state.failing_write.take() {
+            Some((0, kind)) => Some(kind),
+            Some((left, kind)) => {
+                state.failing_write = Some((left - 1, kind));
+                None
+            }
+            None => state.failing_writes,
+        };
+        if let Some(kind) = failing {
+            return Err(injected(kind, "the write"));
+        }
         state.current.apply(&batch);
         state.pending.push_back(batch);
         Ok(())
     }
 
     fn sync(&self) -> Result<(), EngineError> {
-        let mut state = self.state()?;
-        let covered = state.pending.len();
-        while state.syncs_held && state.incarnation == self.incarnation {
-            state =
-                self.disk.shared.1.wait(state).expect("no code panics while it holds this lock");
-        }
-        self.alive(&state)?;
-        injected(state.failing_syncs, "the sync")?;
-        // Another sync may have taken some of them meanwhile; what came later than the call stays pending only if the
-        // count says so, and syncing a little more than asked is never wrong.
-        for _ in 0..covered.min(state.pending.len()) {
-            let batch = state.pending.pop_front().expect("counted just above");
-            state.durable.apply(&batch);
-        }
-        state.syncs += 1;
-        Ok(())
+        self.syncs.run(|| self.sync_once())
     }
 
     fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, EngineError> {
-        Ok(Box::new(MemorySnapshot(self.maps()?)))
+        Ok(Box::new(self.maps()?))
     }
 
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
@@ -291,34 +323,9 @@ impl Engine for MemoryEngine {
         start: &[u8],
         end: Option<&[u8]>,
     ) -> Result<u64, EngineError> {
-        let mut size_bytes = 0;
-        self.visit(space, &Scan::range(start, end.map(<[u8]>::to_vec)), &mut |key, value| {
-            size_bytes += (key.len() + value.len()) as u64;
-            ControlFlow::Continue(())
-        })?;
-        Ok(size_bytes)
+        count_bytes(self, space, &Scan::range(start, end.map(<[u8]>::to_vec)), u64::MAX)
     }
 }
-
-struct MemorySnapshot(Maps);
-
-impl EngineRead for MemorySnapshot {
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        Ok(self.0.of(space).get(key).map(|value| value.to_vec()))
-    }
-
-    fn visit(
-        &self,
-        space: Space,
-        scan: &Scan,
-        row: &mut RowVisitor<'_>,
-    ) -> Result<(), EngineError> {
-        self.0.visit(space, scan, row);
-        Ok(())
-    }
-}
-
-impl EngineSnapshot for MemorySnapshot {}
 
 #[cfg(test)]
 mod tests {
@@ -394,6 +401,19 @@ mod tests {
         syncing.join().unwrap().unwrap();
         disk.crash(3);
         assert!(disk.open().get(Space::Data, &[1]).unwrap().is_some());
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_engine_never_says_durable_again() {
+        let disk = MemoryDisk::new();
+        let engine = disk.open();
+        put(&engine, 1);
+        disk.fail_syncs(Some(EngineErrorKind::Io));
+        assert_eq!(engine.sync().unwrap_err().kind(), EngineErrorKind::Io);
+        disk.fail_syncs(None);
+        assert_eq!(engine.sync().unwrap_err().kind(), EngineErrorKind::Io);
+        assert_eq!(disk.syncs(), 0);
+        disk.open().sync().unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod conformance;
 mod error;
 pub mod memory;
 pub mod rocks;
+mod sync_latch;
 
 pub use error::{EngineError, EngineErrorKind};
 pub use memory::{MemoryDisk, MemoryEngine};
@@ -71,7 +72,6 @@ pub enum Op {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteBatch {
     ops: Vec<Op>,
-    size_bytes: usize,
 }
 
 impl WriteBatch {
@@ -82,16 +82,12 @@ impl WriteBatch {
 
     /// Sets a key.
     pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        let (key, value) = (key.into(), value.into());
-        self.size_bytes += key.len() + value.len();
-        self.ops.push(Op::Put(space, key, value));
+        self.ops.push(Op::Put(space, key.into(), value.into()));
     }
 
     /// Removes a key.
     pub fn delete(&mut self, space: Space, key: impl Into<Vec<u8>>) {
-        let key = key.into();
-        self.size_bytes += key.len();
-        self.ops.push(Op::Delete(space, key));
+        self.ops.push(Op::Delete(space, key.into()));
     }
 
     /// Removes every key in `start..end`. A range that holds nothing adds nothing.
@@ -103,25 +99,18 @@ impl WriteBatch {
     ) {
         let (start, end) = (start.into(), end.into());
         if start < end {
-            self.size_bytes += start.len() + end.len();
             self.ops.push(Op::DeleteRange(space, start, end));
         }
     }
 
     /// Adds all of another batch behind this one.
     pub fn append(&mut self, other: Self) {
-        self.size_bytes += other.size_bytes;
         self.ops.extend(other.ops);
     }
 
     /// The changes in order.
     pub fn ops(&self) -> &[Op] {
         &self.ops
-    }
-
-    /// Bytes of keys and values.
-    pub fn size_bytes(&self) -> usize {
-        self.size_bytes
     }
 
     /// Whether it changes nothing.
@@ -277,6 +266,21 @@ pub trait EngineRead: Send + Sync {
     }
 }
 
+/// Bytes of the keys and values in the range of `scan`; counting ends with the row that goes above `limit_bytes`.
+fn count_bytes(
+    from: &impl EngineRead,
+    space: Space,
+    scan: &Scan,
+    limit_bytes: u64,
+) -> Result<u64, EngineError> {
+    let mut counted = 0;
+    from.visit(space, scan, &mut |key, value| {
+        counted += (key.len() + value.len()) as u64;
+        if counted > limit_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(counted)
+}
+
 /// A view of one instant that later writes do not change. Owned: it keeps the engine open while it lives, so drop it
 /// soon; old versions of rows cannot be dropped from disk before.
 pub trait EngineSnapshot: EngineRead + 'static {}
@@ -290,7 +294,7 @@ pub trait Engine: EngineRead + 'static {
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError>;
 
     /// Makes durable every batch whose `write` returned before this call. After an error nothing more may be
-    /// acknowledged: the kernel may have dropped the pages it could not write.
+    /// acknowledged: the kernel may have dropped the pages it could not write. So every later call fails too.
     fn sync(&self) -> Result<(), EngineError>;
 
     /// A view of this instant.

@@ -119,6 +119,8 @@ impl ShardStateMachine {
         };
         self.note_step(&StepNote::new(&result), batch)?;
         self.put_descriptor(&parent, batch);
+        // Its record must not claim the child's keys: while the group is down, they are deleted by the record.
+        LocalReplica::of(self.replica_id, &parent).put(parent.shard_id, batch);
         self.write_child(&child, batch)?;
         self.descriptor = Some(Arc::new(parent));
         Ok(CommandResult::Split { shape })

@@ -7,7 +7,7 @@
 //! | Sessions | shard `u64` · `r` · client (16 bytes) · sequence `u64`| outcome |
 //! | Meta     | shard `u64` · `d`, `a`, `i`                           | descriptor, applied state, installing mark |
 //! | Meta     | shard `u64` · `x` · directive `u64` · step `u32`      | step result |
-//! | Staging  | shard `u64` · snapshot hash · chunk `u32`             | received chunk |
+//! | Staging  | shard `u64` · attempt (8 bytes) · chunk `u32`         | received chunk |
 //! | Meta     | `0xff…` (see [`node`])                                | facts about the node itself |
 //!
 //! Rows are keyed by table, not by shard: a split moves no row.
@@ -49,11 +49,8 @@ pub fn user_key(stored: &[u8]) -> &[u8] {
 /// Stored bounds of a range of a table's rows.
 pub fn rows(table: TableId, range: &KeyRange) -> (Vec<u8>, Vec<u8>) {
     let start = row(table, &range.start);
-    let end = if range.end.is_empty() {
-        (table.0 + 1).to_be_bytes().to_vec()
-    } else {
-        row(table, &range.end)
-    };
+    let end =
+        if range.end.is_empty() { after_prefix(&row(table, b"")) } else { row(table, &range.end) };
     (start, end)
 }
 
@@ -72,9 +69,15 @@ pub fn outcome(shard: ShardId, client: &ClientId, sequence: u64) -> Vec<u8> {
     key
 }
 
+/// The sequence in the key of an outcome.
+pub fn sequence(outcome: &[u8]) -> u64 {
+    outcome.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
 /// Bounds of all sessions and outcomes of a shard.
 pub fn sessions(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
-    (shard.0.to_be_bytes().to_vec(), (shard.0 + 1).to_be_bytes().to_vec())
+    // Above every kind, and right for the highest shard id too.
+    (shard.0.to_be_bytes().to_vec(), prefix(shard, u8::MAX))
 }
 
 /// Bounds of the session records alone.
@@ -110,17 +113,17 @@ pub fn steps(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
     (prefix(shard, b'x'), prefix(shard, b'x' + 1))
 }
 
-/// Bounds of everything about a shard in the Meta space.
-pub fn meta(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
-    sessions(shard)
-}
-
 /// A received chunk.
-pub fn chunk(shard: ShardId, snapshot: &[u8], index: u32) -> Vec<u8> {
+pub fn chunk(shard: ShardId, attempt: &[u8], index: u32) -> Vec<u8> {
     let mut key = shard.0.to_be_bytes().to_vec();
-    key.extend_from_slice(snapshot);
+    key.extend_from_slice(attempt);
     key.extend_from_slice(&index.to_be_bytes());
     key
+}
+
+/// Bounds of all chunks of one attempt.
+pub fn chunks_of(shard: ShardId, attempt: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    (chunk(shard, attempt, 0), [&chunk(shard, attempt, u32::MAX), &[0][..]].concat())
 }
 
 /// Bounds of all received chunks of a shard.
@@ -174,5 +177,24 @@ mod tests {
         let (start, end) = rows(TableId(7), &KeyRange::all());
         assert!(start <= row(TableId(7), b"") && row(TableId(7), &[0xff; 30]) < end);
         assert!(end <= row(TableId(8), b""));
+    }
+
+    #[test]
+    fn a_shard_owns_its_keys_and_no_others() {
+        let client = [0xff; 16];
+        for shard in [0, 7, u64::MAX] {
+            let (start, end) = sessions(ShardId(shard));
+            for other in [0, 6, 7, 8, u64::MAX - 1, u64::MAX].map(ShardId) {
+                for key in [
+                    outcome(other, &client, u64::MAX),
+                    step(other, u64::MAX, u32::MAX),
+                    chunk(other, &[0; 8], 0),
+                    chunk(other, &[0xfe; 8], u32::MAX),
+                ] {
+                    assert_eq!(start <= key && key < end, other.0 == shard, "{key:02x?}");
+                }
+            }
+            assert!(end.as_slice() <= node::START);
+        }
     }
 }

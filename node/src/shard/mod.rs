@@ -13,10 +13,12 @@ mod session;
 mod snapshot;
 mod state;
 mod state_machine;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use command::{
     Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteOutcome,
 };
-pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, StagedSnapshot, Staging, StagingError};
-pub use state::{AppliedState, LocalReplica, ShardEvent, ShardState};
+pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging};
+pub use state::{AppliedState, LocalReplica, RowsHeld, ShardEvent, ShardState};
 pub use state_machine::{Seed, ShardStateMachine};

@@ -118,10 +118,15 @@ impl Sessions {
             let from = keys::outcome(self.shard, client, session.cleaned);
             let to = keys::outcome(self.shard, client, session.low);
             let limit = limits::CLIENT_WINDOW_MAX as usize;
-            for (key, _) in engine.scan(Space::Sessions, &keys::page(&from, &to, limit))?.rows {
+            let page = engine.scan(Space::Sessions, &keys::page(&from, &to, limit))?;
+            // What one page does not hold waits for the next time.
+            session.cleaned = match page.rows.last().filter(|_| page.more) {
+                Some((last, _)) => keys::sequence(last) + 1,
+                None => session.low,
+            };
+            for (key, _) in page.rows {
                 batch.delete(Space::Sessions, key);
             }
-            session.cleaned = session.low;
         }
         batch.put(Space::Sessions, keys::outcome(self.shard, client, sequence), encode(outcome));
         batch.put(Space::Sessions, keys::session(self.shard, client), encode(&session));
@@ -180,5 +185,72 @@ impl Sessions {
                 batch.put(Space::Sessions, copied, value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{EngineRead, MemoryEngine};
+    use isobar_api::Version;
+
+    const CLIENT: ClientId = [1; 16];
+
+    fn remember(
+        sessions: &mut Sessions,
+        engine: &MemoryEngine,
+        client: &ClientId,
+        sequence: u64,
+        low: u64,
+    ) {
+        let mut batch = WriteBatch::new();
+        let outcome = WriteOutcome::Applied { version: Version::ABSENT, repeated: false };
+        let request = (client, sequence, low);
+        sessions.remember(engine, request, sequence, &outcome, &mut batch).unwrap();
+        engine.write(batch).unwrap();
+    }
+
+    fn outcomes(engine: &MemoryEngine, client: &ClientId) -> u64 {
+        let (from, to) =
+            (keys::outcome(ShardId(1), client, 0), keys::outcome(ShardId(1), client, u64::MAX));
+        engine.scan(Space::Sessions, &keys::page(&from, &to, usize::MAX)).unwrap().rows.len() as u64
+    }
+
+    #[test]
+    fn outcomes_go_once_they_are_acknowledged_however_many_at_once() {
+        const WINDOW: u64 = limits::CLIENT_WINDOW_MAX;
+        let (engine, mut sessions) = (MemoryEngine::new(), Sessions::new(ShardId(1)));
+        // A full window is open, and as many are acknowledged as may be without a clean-up.
+        let last = WINDOW + CLEAN_EVERY - 1;
+        for sequence in 1..=last {
+            let low = sequence.saturating_sub(WINDOW);
+            remember(&mut sessions, &engine, &CLIENT, sequence, low);
+        }
+        assert_eq!(outcomes(&engine, &CLIENT), last);
+        // Then all of them at once.
+        for sequence in last + 1..=last + 2 * CLEAN_EVERY {
+            remember(&mut sessions, &engine, &CLIENT, sequence, sequence);
+        }
+        assert!(outcomes(&engine, &CLIENT) <= CLEAN_EVERY, "{}", outcomes(&engine, &CLIENT));
+        let mut seen = |sequence| sessions.seen(&engine, &CLIENT, sequence).unwrap();
+        assert_eq!(seen(last), Seen::Expired);
+        assert!(matches!(seen(last + 2 * CLEAN_EVERY), Seen::Before(_)));
+        assert_eq!(seen(last + 2 * CLEAN_EVERY + 1), Seen::New);
+    }
+
+    #[test]
+    fn silent_clients_are_forgotten_and_the_others_are_not() {
+        let (engine, mut sessions) = (MemoryEngine::new(), Sessions::new(ShardId(1)));
+        let silent = [0xff; 16];
+        remember(&mut sessions, &engine, &silent, 9, 1);
+        remember(&mut sessions, &engine, &CLIENT, 10, 1);
+        let mut batch = WriteBatch::new();
+        sessions.expire(&engine, 10, &mut batch).unwrap();
+        engine.write(batch).unwrap();
+        for mut sessions in [sessions, Sessions::new(ShardId(1))] {
+            assert_eq!(sessions.seen(&engine, &silent, 9).unwrap(), Seen::New);
+            assert!(matches!(sessions.seen(&engine, &CLIENT, 10).unwrap(), Seen::Before(_)));
+        }
+        assert_eq!((outcomes(&engine, &silent), outcomes(&engine, &CLIENT)), (0, 1));
     }
 }

@@ -1,19 +1,25 @@
 //! Snapshots: a consistent view sent as hashed chunks, verified before they are installed.
 //!
-//! Received chunks lie in the Staging space, durable, before the first row is touched. An `installing` mark
+//! Received chunks lie in the Staging space, durable and verified, before the first row is touched. An `installing` mark
 //! goes in front of the change and is deleted by its last batch: a crash in between is finished on restart.
 
-use super::{apply::decode_descriptor, keys, state::AppliedState};
-use crate::{
-    consensus::raft::types::{SnapshotMeta, decode, encode},
-    engine::{Engine, EngineError, EngineErrorKind, EngineSnapshot, Space, WriteBatch},
+use super::{
+    apply::decode_descriptor,
+    keys,
+    state::{AppliedState, LocalReplica},
 };
-use isobar_api::{KeyRange, ShardDescriptor, ShardId, TableId, limits};
+use crate::{
+    consensus::raft::types::{LogId, SnapshotMeta, StoredMembership, decode, encode},
+    engine::{Engine, EngineError, EngineErrorKind, EngineSnapshot, Scan, Space, WriteBatch},
+};
+use isobar_api::{ApiError, ErrorCode, KeyRange, ShardDescriptor, ShardId, TableId, limits};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Snapshot data as the consensus library carries it.
-#[derive(Clone)]
 pub enum ShardSnapshot {
     /// A view of this node's own state, to be sent.
     Local(Arc<LocalSnapshot>),
@@ -62,7 +68,7 @@ impl LocalSnapshot {
         Ok(Self { view: engine.snapshot()?, shard, descriptor: descriptor.cloned() })
     }
 
-    /// The next chunk, about [`limits::SNAPSHOT_CHUNK_BYTES`] long; `None` at the end.
+    /// The next chunk: [`limits::SNAPSHOT_CHUNK_BYTES`], and at most one row more; `None` at the end.
     pub fn next_chunk(&self, cursor: &mut Cursor) -> Result<Option<Vec<u8>>, EngineError> {
         let Some(descriptor) = &self.descriptor else {
             return Err(EngineError::new(
@@ -95,7 +101,9 @@ impl LocalSnapshot {
                 _ => (RecordSpace::Step, Space::Meta, keys::steps(self.shard)),
             };
             let from = cursor.after.take().unwrap_or(start);
-            let page = self.view.scan(space, &keys::page(&from, &end, 256))?.rows;
+            let room = limits::SNAPSHOT_CHUNK_BYTES - bytes;
+            let scan = keys::page(&from, &end, Scan::DEFAULT_LIMIT_ROWS).limit_bytes(room);
+            let page = self.view.scan(space, &scan)?.rows;
             let Some((last, _)) = page.last() else {
                 cursor.part += 1;
                 continue;
@@ -110,15 +118,15 @@ impl LocalSnapshot {
     }
 }
 
-/// Chunks that lie verified in the Staging space.
+/// What a staged snapshot consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagedSnapshot {
-    /// Names the snapshot among those staged for the shard.
-    pub id: Vec<u8>,
+struct Manifest {
+    /// The attempt whose chunks they are.
+    attempt: Vec<u8>,
     /// How many chunks.
-    pub chunks: u32,
+    chunks: u32,
     /// Hash over the chunks' hashes.
-    pub root_hash: [u8; 32],
+    root_hash: [u8; 32],
 }
 
 /// Why received chunks are not accepted.
@@ -146,28 +154,62 @@ pub enum StagingError {
     Engine(#[from] EngineError),
 }
 
-/// Takes chunks in one by one.
-pub struct Staging {
+impl From<StagingError> for ApiError {
+    fn from(error: StagingError) -> Self {
+        match error {
+            StagingError::Engine(error) => error.into(),
+            other => Self::new(ErrorCode::Corruption, other.to_string()),
+        }
+    }
+}
+
+/// Attempts begun by this process. Those of an earlier one are cleared before a replica takes part again.
+static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+
+/// The chunks of one attempt to receive a snapshot. A new leader may begin to send while the snapshot of the old one is
+/// still being installed: each attempt has chunks of its own, and takes only those away when it ends.
+struct Attempt {
     engine: Arc<dyn Engine>,
     shard: ShardId,
-    id: Vec<u8>,
+    id: [u8; 8],
+    /// An `installing` mark refers to the chunks: they stay until the installation is complete.
+    kept: bool,
+}
+
+impl Attempt {
+    fn new(engine: Arc<dyn Engine>, shard: ShardId) -> Self {
+        let id = ATTEMPTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        Self { engine, shard, id, kept: false }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let mut batch = WriteBatch::default();
+        let (start, end) = keys::chunks_of(self.shard, &self.id);
+        batch.delete_range(Space::Staging, start, end);
+        if let Err(error) = self.engine.write(batch) {
+            tracing::debug!(shard = %self.shard, error = %error.message(), "staged chunks stay for now");
+        }
+    }
+}
+
+/// Takes chunks in one by one. What it took goes away with it.
+pub struct Staging {
+    attempt: Attempt,
     chunks: u32,
     bytes: u64,
     hasher: blake3::Hasher,
 }
 
 impl Staging {
-    /// Begins, dropping what an earlier attempt left.
-    pub fn begin(
-        engine: Arc<dyn Engine>,
-        shard: ShardId,
-        id: Vec<u8>,
-    ) -> Result<Self, EngineError> {
-        let mut batch = WriteBatch::default();
-        let (start, end) = keys::chunks(shard);
-        batch.delete_range(Space::Staging, start, end);
-        engine.write(batch)?;
-        Ok(Self { engine, shard, id, chunks: 0, bytes: 0, hasher: blake3::Hasher::new() })
+    /// Begins.
+    pub fn begin(engine: Arc<dyn Engine>, shard: ShardId) -> Self {
+        let attempt = Attempt::new(engine, shard);
+        Self { attempt, chunks: 0, bytes: 0, hasher: blake3::Hasher::new() }
     }
 
     /// Verifies and stores a chunk.
@@ -179,10 +221,15 @@ impl Staging {
         if computed.as_bytes().as_slice() != hash {
             return Err(StagingError::ChunkHash { index });
         }
-        self.hasher.update(computed.as_bytes());
+        Ok(self.store(data, &computed)?)
+    }
+
+    fn store(&mut self, data: &[u8], hash: &blake3::Hash) -> Result<(), EngineError> {
+        let Attempt { engine, shard, id, .. } = &self.attempt;
         let mut batch = WriteBatch::default();
-        batch.put(Space::Staging, keys::chunk(self.shard, &self.id, index), data.to_vec());
-        self.engine.write(batch)?;
+        batch.put(Space::Staging, keys::chunk(*shard, id, self.chunks), data.to_vec());
+        engine.write(batch)?;
+        self.hasher.update(hash.as_bytes());
         self.chunks += 1;
         self.bytes += data.len() as u64;
         Ok(())
@@ -199,62 +246,106 @@ impl Staging {
         if chunks != self.chunks || bytes != self.bytes || computed.as_bytes().as_slice() != root {
             return Err(StagingError::Manifest);
         }
-        self.engine.sync()?;
-        Ok(StagedSnapshot { id: self.id, chunks, root_hash: *computed.as_bytes() })
+        Ok(self.seal()?)
+    }
+
+    fn seal(self) -> Result<StagedSnapshot, EngineError> {
+        let Attempt { engine, shard, id, .. } = &self.attempt;
+        let root_hash = *self.hasher.finalize().as_bytes();
+        let manifest = Manifest { attempt: id.to_vec(), chunks: self.chunks, root_hash };
+        let header = verify(&**engine, *shard, &manifest)?;
+        engine.sync()?;
+        Ok(StagedSnapshot { attempt: self.attempt, manifest, header })
+    }
+}
+
+/// Chunks that lie verified and durable in the Staging space. They go away with it, installed or not.
+pub struct StagedSnapshot {
+    attempt: Attempt,
+    manifest: Manifest,
+    header: Header,
+}
+
+impl StagedSnapshot {
+    /// Stages a view of our own, as if it had been received.
+    pub(super) fn of(
+        view: &LocalSnapshot,
+        engine: Arc<dyn Engine>,
+        shard: ShardId,
+    ) -> Result<Self, EngineError> {
+        let mut staging = Staging::begin(engine, shard);
+        let mut cursor = Cursor::default();
+        while let Some(chunk) = view.next_chunk(&mut cursor)? {
+            staging.store(&chunk, &blake3::hash(&chunk))?;
+        }
+        staging.seal()
+    }
+
+    /// Replaces the shard's state; durable when it returns. An error, like a crash, leaves the mark and the chunks;
+    /// [`finish_interrupted`] goes on.
+    pub(super) fn install(
+        mut self,
+        meta: &SnapshotMeta,
+        old_range: Option<(TableId, KeyRange)>,
+    ) -> Result<(ShardDescriptor, AppliedState), EngineError> {
+        let (engine, shard) = (self.attempt.engine.clone(), self.attempt.shard);
+        let installing = Installing {
+            manifest: self.manifest.clone(),
+            last_log_id: meta.last_log_id,
+            last_membership: meta.last_membership.clone(),
+            old_range: old_range.map(|(table, range)| (table.0, range.start, range.end)),
+        };
+        let mut batch = WriteBatch::default();
+        batch.put(Space::Meta, keys::installing(shard), encode(&installing));
+        // Before the write: if it fails, it may yet turn up after a crash.
+        self.attempt.kept = true;
+        engine.write(batch)?;
+        replay(&*engine, shard, &installing, &self.header)
     }
 }
 
 /// What must be known to finish an installation after a crash.
 #[derive(Serialize, Deserialize)]
 struct Installing {
-    staged: StagedSnapshot,
-    last_log_id: Option<crate::consensus::raft::types::LogId>,
-    last_membership: crate::consensus::raft::types::StoredMembership,
+    manifest: Manifest,
+    last_log_id: Option<LogId>,
+    last_membership: StoredMembership,
     old_range: Option<(u64, Vec<u8>, Vec<u8>)>,
 }
 
-/// Replaces the shard's state by a staged snapshot; durable when it returns.
-pub(super) fn install(
-    engine: &dyn Engine,
-    shard: ShardId,
-    meta: &SnapshotMeta,
-    staged: &StagedSnapshot,
-    old_range: Option<(TableId, KeyRange)>,
-) -> Result<(ShardDescriptor, AppliedState), EngineError> {
-    let installing = Installing {
-        staged: staged.clone(),
-        last_log_id: meta.last_log_id,
-        last_membership: meta.last_membership.clone(),
-        old_range: old_range.map(|(table, range)| (table.0, range.start, range.end)),
-    };
+/// Finishes an installation whose mark is still there, and clears what broken attempts left. Nothing of the shard may
+/// run yet.
+pub(super) fn finish_interrupted(engine: &dyn Engine, shard: ShardId) -> Result<(), EngineError> {
+    if let Some(stored) = engine.get(Space::Meta, &keys::installing(shard))? {
+        let installing: Installing = decode(&stored)
+            .map_err(|why| EngineError::corruption(format!("installing mark: {why}")))?;
+        tracing::warn!(%shard, "finishing a snapshot installation that was interrupted");
+        let header = verify(engine, shard, &installing.manifest)?;
+        replay(engine, shard, &installing, &header)?;
+    }
+    let (start, end) = keys::chunks(shard);
+    if engine.scan(Space::Staging, &keys::page(&start, &end, 1))?.rows.is_empty() {
+        return Ok(());
+    }
     let mut batch = WriteBatch::default();
-    batch.put(Space::Meta, keys::installing(shard), encode(&installing));
-    engine.write(batch)?;
-    replay(engine, shard, &installing)
+    batch.delete_range(Space::Staging, start, end);
+    engine.write(batch)
 }
 
-/// Finishes an installation whose mark is still there.
-pub(super) fn finish_interrupted(engine: &dyn Engine, shard: ShardId) -> Result<(), EngineError> {
-    let Some(stored) = engine.get(Space::Meta, &keys::installing(shard))? else { return Ok(()) };
-    let installing: Installing = decode(&stored)
-        .map_err(|why| EngineError::corruption(format!("installing mark: {why}")))?;
-    tracing::warn!(%shard, "finishing a snapshot installation that was interrupted");
-    replay(engine, shard, &installing).map(|_| ())
-}
+/// What a snapshot begins with: the descriptor, and the highest clock reading given to a row.
+type Header = (ShardDescriptor, u64);
 
 fn replay(
     engine: &dyn Engine,
     shard: ShardId,
     installing: &Installing,
+    (descriptor, last_hlc): &Header,
 ) -> Result<(ShardDescriptor, AppliedState), EngineError> {
-    let staged = &installing.staged;
-    verify(engine, shard, staged)?;
-    let first = load_chunk(engine, shard, staged, 0)?;
-    let (descriptor, last_hlc) = header(&first)?;
-    clear(engine, shard, installing, &descriptor)?;
-    for index in 0..staged.chunks {
+    let manifest = &installing.manifest;
+    clear(engine, shard, installing, descriptor)?;
+    for index in 0..manifest.chunks {
         let mut batch = WriteBatch::default();
-        for record in load_chunk(engine, shard, staged, index)? {
+        for record in decode_chunk(index, &load_chunk(engine, shard, manifest, index)?)? {
             put_record(shard, descriptor.table_id, record, &mut batch);
         }
         engine.write(batch)?;
@@ -262,33 +353,50 @@ fn replay(
     let applied = AppliedState {
         last_applied: installing.last_log_id,
         membership: installing.last_membership.clone(),
-        last_hlc,
+        last_hlc: *last_hlc,
     };
     let mut batch = WriteBatch::default();
-    let stored = serde_json::to_vec(&descriptor).expect("plain data always encodes");
+    let stored = serde_json::to_vec(descriptor).expect("plain data always encodes");
     batch.put(Space::Meta, keys::descriptor(shard), stored);
     batch.put(Space::Meta, keys::applied(shard), encode(&applied));
+    if let Some(local) = engine.get(Space::Meta, &keys::node::replica(shard))? {
+        let local: LocalReplica = decode(&local)
+            .map_err(|why| EngineError::corruption(format!("replica record: {why}")))?;
+        LocalReplica::of(local.replica_id, descriptor).put(shard, &mut batch);
+    }
     batch.delete(Space::Meta, keys::installing(shard));
-    let (start, end) = keys::chunks(shard);
+    let (start, end) = keys::chunks_of(shard, &manifest.attempt);
     batch.delete_range(Space::Staging, start, end);
     engine.write(batch)?;
     engine.sync()?;
-    Ok((descriptor, applied))
+    Ok((descriptor.clone(), applied))
 }
 
-/// Verifies the staged chunks once more: they may have lain on disk since before a crash.
-fn verify(engine: &dyn Engine, shard: ShardId, staged: &StagedSnapshot) -> Result<(), EngineError> {
+/// Verifies all staged chunks before the first row is touched: they may have lain on disk since before a crash, and
+/// whoever made them may have been wrong.
+fn verify(engine: &dyn Engine, shard: ShardId, manifest: &Manifest) -> Result<Header, EngineError> {
     let mut hasher = blake3::Hasher::new();
-    for index in 0..staged.chunks {
-        let chunk = engine.get(Space::Staging, &keys::chunk(shard, &staged.id, index))?;
-        let chunk = chunk
-            .ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))?;
+    let mut found: Option<Header> = None;
+    for index in 0..manifest.chunks {
+        let chunk = load_chunk(engine, shard, manifest, index)?;
         hasher.update(blake3::hash(&chunk).as_bytes());
+        let records = decode_chunk(index, &chunk)?;
+        let (descriptor, _) = match &found {
+            Some(found) => found,
+            None => found.insert(header(shard, &records)?),
+        };
+        let inside = |record: &Record| {
+            record.space != RecordSpace::Row || descriptor.range.contains(&record.key)
+        };
+        if !records.iter().all(inside) {
+            let what = format!("staged chunk {index} has a row outside its shard");
+            return Err(EngineError::corruption(what));
+        }
     }
-    if hasher.finalize().as_bytes() == &staged.root_hash {
-        return Ok(());
+    if hasher.finalize().as_bytes() != &manifest.root_hash {
+        return Err(EngineError::corruption("staged snapshot does not match its hash"));
     }
-    Err(EngineError::corruption("staged snapshot does not match its hash"))
+    found.ok_or_else(|| EngineError::corruption("a snapshot without chunks"))
 }
 
 fn clear(
@@ -315,23 +423,29 @@ fn clear(
 fn load_chunk(
     engine: &dyn Engine,
     shard: ShardId,
-    staged: &StagedSnapshot,
+    manifest: &Manifest,
     index: u32,
-) -> Result<Vec<Record>, EngineError> {
-    let stored = engine.get(Space::Staging, &keys::chunk(shard, &staged.id, index))?;
-    let stored = stored
-        .ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))?;
-    decode(&stored).map_err(|why| EngineError::corruption(format!("staged chunk {index}: {why}")))
+) -> Result<Vec<u8>, EngineError> {
+    let stored = engine.get(Space::Staging, &keys::chunk(shard, &manifest.attempt, index))?;
+    stored.ok_or_else(|| EngineError::corruption(format!("staged chunk {index} is missing")))
 }
 
-fn header(records: &[Record]) -> Result<(ShardDescriptor, u64), EngineError> {
-    let bad = || EngineError::corruption("a snapshot does not begin with its descriptor");
+fn decode_chunk(index: u32, stored: &[u8]) -> Result<Vec<Record>, EngineError> {
+    decode(stored).map_err(|why| EngineError::corruption(format!("staged chunk {index}: {why}")))
+}
+
+fn header(shard: ShardId, records: &[Record]) -> Result<Header, EngineError> {
+    let bad = || EngineError::corruption("a snapshot does not begin with its shard's descriptor");
     let [descriptor, clock, ..] = records else { return Err(bad()) };
     if descriptor.space != RecordSpace::Descriptor || clock.space != RecordSpace::Clock {
         return Err(bad());
     }
     let clock: [u8; 8] = clock.value.as_slice().try_into().map_err(|_| bad())?;
-    Ok((decode_descriptor(&descriptor.value)?, u64::from_be_bytes(clock)))
+    let descriptor = decode_descriptor(&descriptor.value)?;
+    if descriptor.shard_id != shard {
+        return Err(bad());
+    }
+    Ok((descriptor, u64::from_be_bytes(clock)))
 }
 
 fn put_record(shard: ShardId, table: TableId, record: Record, batch: &mut WriteBatch) {

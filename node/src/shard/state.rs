@@ -10,7 +10,7 @@ use isobar_api::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::{
-    Arc, RwLock,
+    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -98,7 +98,12 @@ pub enum ShardEvent {
 pub struct ShardState {
     inner: RwLock<Inner>,
     last_hlc: AtomicU64,
+    /// Whether the rows are not whole: a snapshot is replacing them, or stopped half-way, or they are removed.
+    broken: RwLock<bool>,
 }
+
+/// While it lives, the rows are neither replaced nor removed, and the descriptor fits them.
+pub type RowsHeld<'a> = RwLockReadGuard<'a, bool>;
 
 #[derive(Clone, Debug, Default)]
 struct Inner {
@@ -133,6 +138,25 @@ impl ShardState {
     /// Highest clock reading given to a row.
     pub fn last_hlc(&self) -> u64 {
         self.last_hlc.load(Ordering::Relaxed)
+    }
+
+    /// Holds the rows for a short read or for applying one entry; none while they are not whole. Never waits.
+    pub fn hold_rows(&self) -> Option<RowsHeld<'_>> {
+        self.broken.try_read().ok().filter(|broken| !**broken)
+    }
+
+    /// Keeps everyone else from the rows until the value is false again, even when nobody holds it any more; none if
+    /// they were not whole before. Blocks until those who hold rows are done.
+    pub(crate) fn replace_rows(&self) -> Option<RwLockWriteGuard<'_, bool>> {
+        let mut broken = self.broken.write().ok().filter(|broken| !**broken)?;
+        *broken = true;
+        Some(broken)
+    }
+
+    /// Keeps everyone from the rows for ever: the replica is removed. A group that was told to stop may still be
+    /// applying entries or a snapshot, so wait for this before deleting anything. Blocks as long as that takes.
+    pub(crate) fn withdraw_rows(&self) {
+        *self.broken.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// Takes notice of a clock reading given to a row.

@@ -5,7 +5,7 @@ use super::{
     command::{Command, CommandResult},
     keys,
     session::Sessions,
-    snapshot::{self, LocalSnapshot, ShardSnapshot},
+    snapshot::{self, LocalSnapshot, ShardSnapshot, StagedSnapshot},
     state::{AppliedState, LocalReplica, ShardEvent, ShardState},
 };
 use crate::{
@@ -118,7 +118,9 @@ impl ShardStateMachine {
     }
 
     /// Applies one entry in one batch.
-    fn apply_entry(&mut self, entry: Entry) -> Result<CommandResult, EngineError> {
+    pub(super) fn apply_entry(&mut self, entry: Entry) -> Result<CommandResult, EngineError> {
+        let state = self.state.clone();
+        let _held = state.hold_rows().ok_or_else(withdrawn)?;
         let mut batch = WriteBatch::default();
         let log_id = entry.log_id;
         let mut moved = false;
@@ -178,6 +180,10 @@ impl ShardStateMachine {
     }
 }
 
+fn withdrawn() -> EngineError {
+    EngineError::new(EngineErrorKind::Closed, "the replica was removed or is damaged")
+}
+
 impl RaftStateMachine<TypeConfig> for ShardStateMachine {
     type SnapshotData = ShardSnapshot;
     type SnapshotBuilder = SnapshotBuilder;
@@ -203,7 +209,7 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
         SnapshotBuilder {
             engine: self.engine.clone(),
             meta: self.meta(),
-            taken: self.local_snapshot().map_err(Some),
+            taken: Some(self.local_snapshot()),
         }
     }
 
@@ -212,23 +218,25 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
         meta: &SnapshotMeta,
         snapshot: ShardSnapshot,
     ) -> Result<(), io::Error> {
-        let ShardSnapshot::Staged(staged) = snapshot else {
-            // Our own state handed back: it is in place already.
-            return Ok(());
-        };
         let old_range = self.descriptor.as_deref().map(|d| (d.table_id, d.range.clone()));
-        let engine = self.engine.clone();
-        let (shard, meta) = (self.shard_id, meta.clone());
+        let (engine, shard, meta) = (self.engine.clone(), self.shard_id, meta.clone());
+        let state = self.state.clone();
         let installed = tokio::task::spawn_blocking(move || {
-            snapshot::install(&*engine, shard, &meta, &staged, old_range)
-        })
-        .await
-        .map_err(io::Error::other)??;
-        let (descriptor, applied) = installed;
-        self.descriptor = Some(Arc::new(descriptor));
+            let staged = match snapshot {
+                ShardSnapshot::Staged(staged) => staged,
+                ShardSnapshot::Local(view) => StagedSnapshot::of(&view, engine, shard)?,
+            };
+            let mut broken = state.replace_rows().ok_or_else(withdrawn)?;
+            let (descriptor, applied) = staged.install(&meta, old_range)?;
+            let descriptor = Arc::new(descriptor);
+            state.set(Some(descriptor.clone()), &applied);
+            *broken = false;
+            Ok::<_, EngineError>((descriptor, applied))
+        });
+        let (descriptor, applied) = installed.await.map_err(io::Error::other)??;
+        self.descriptor = Some(descriptor);
         self.applied = applied;
         self.sessions.reset();
-        self.state.set(self.descriptor.clone(), &self.applied);
         Ok(())
     }
 
@@ -245,7 +253,7 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
 pub struct SnapshotBuilder {
     engine: Arc<dyn Engine>,
     meta: SnapshotMeta,
-    taken: Result<LocalSnapshot, Option<EngineError>>,
+    taken: Option<Result<LocalSnapshot, EngineError>>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -254,11 +262,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let engine = self.engine.clone();
         tokio::task::spawn_blocking(move || engine.sync()).await.map_err(io::Error::other)??;
-        let taken = match std::mem::replace(&mut self.taken, Err(None)) {
-            Ok(taken) => taken,
-            Err(Some(error)) => return Err(error.into()),
-            Err(None) => return Err(io::Error::other("a snapshot builder builds once")),
-        };
+        let once = || io::Error::other("a snapshot builder builds once");
+        let taken = self.taken.take().ok_or_else(once)??;
         let snapshot = ShardSnapshot::Local(Arc::new(taken));
         Ok(Snapshot { meta: self.meta.clone(), snapshot })
     }

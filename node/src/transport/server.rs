@@ -88,20 +88,17 @@ impl PeerServer {
             ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no such replica here"))
         })?;
         let engine = self.registry.state_engine().clone();
-        let mut staging = Staging::begin(engine, shard, header.snapshot_id.into_bytes())?;
+        let mut staging = Staging::begin(engine, shard);
         let staged = loop {
             match frames.next().await.transpose().map_err(broken)?.and_then(|f| f.part) {
                 Some(Part::Chunk(chunk)) => {
-                    let added = staging.add(chunk.index, &chunk.data, &chunk.hash);
-                    added.map_err(|why| ApiError::new(ErrorCode::Corruption, why.to_string()))?;
+                    staging.add(chunk.index, &chunk.data, &chunk.hash)?;
                 }
                 Some(Part::Manifest(m)) => {
                     let finished = tokio::task::spawn_blocking(move || {
                         staging.finish(m.chunks, m.bytes, &m.root_hash)
                     });
-                    let finished = finished.await.map_err(|_| malformed("staging stopped"))?;
-                    break finished
-                        .map_err(|why| ApiError::new(ErrorCode::Corruption, why.to_string()))?;
+                    break finished.await.map_err(|_| malformed("staging stopped"))??;
                 }
                 Some(Part::Header(_)) | None => {
                     return Err(malformed("a snapshot ends with its manifest"));

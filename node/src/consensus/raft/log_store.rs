@@ -5,7 +5,7 @@
 
 use super::{
     log_record::{Mark, decode, encode, entries_end, entry_key, index_of, mark_key},
-    log_tail::Tail,
+    log_tail::{Tail, TailLimits},
     shared_log::SharedLog,
 };
 use crate::engine::{EngineError, EngineErrorKind, Scan, Space, WriteBatch};
@@ -22,8 +22,6 @@ use std::{
     ops::{Bound, RangeBounds},
     sync::{Arc, Mutex, MutexGuard},
 };
-
-pub use super::log_tail::TailLimits;
 
 /// Bytes of entries that one read for replication returns at most, beyond the first entry.
 const READ_LIMIT_BYTES: usize = 2 << 20;
@@ -78,7 +76,7 @@ where
     }
 
     /// The same with other limits of what is kept in memory.
-    pub async fn open_with(
+    pub(super) async fn open_with(
         log: &SharedLog,
         shard_id: u64,
         applied_floor: Option<LogIdOf<C>>,
@@ -94,11 +92,6 @@ where
             group.purge(floor).await?;
         }
         Ok(Self { group: Arc::new(group) })
-    }
-
-    /// The shard whose log this is.
-    pub fn shard_id(&self) -> u64 {
-        self.group.shard_id
     }
 }
 

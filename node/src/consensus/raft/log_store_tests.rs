@@ -1,6 +1,7 @@
 use super::{
     log_record::entry_key,
-    log_store::{RaftLogStore, TailLimits},
+    log_store::RaftLogStore,
+    log_tail::TailLimits,
     shared_log::{FlusherConfig, SharedLog},
 };
 use crate::engine::{
@@ -34,7 +35,7 @@ pub(super) fn rocks(dir: &Path) -> Arc<dyn Engine> {
     Arc::new(RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::new(8 << 20)).unwrap())
 }
 
-pub(super) fn shared(engine: Arc<dyn Engine>) -> SharedLog {
+fn shared(engine: Arc<dyn Engine>) -> SharedLog {
     SharedLog::open(engine, None, FlusherConfig::default()).unwrap()
 }
 

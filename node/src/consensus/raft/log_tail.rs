@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Limits of the entries kept in memory for one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TailLimits {
+pub(super) struct TailLimits {
     /// Entries at most.
     pub entries: usize,
     /// Encoded bytes at most.

@@ -4,11 +4,11 @@ mod log_record;
 pub mod log_store;
 #[cfg(test)]
 mod log_store_tests;
-#[cfg(test)]
-mod log_suite_tests;
 mod log_tail;
 pub mod network;
 pub mod shared_log;
 #[cfg(test)]
 mod shared_log_tests;
+#[cfg(test)]
+mod suite_tests;
 pub mod types;

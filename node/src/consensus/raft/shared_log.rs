@@ -74,11 +74,31 @@ pub struct FlusherStats {
 /// Told once the job is durable, or why it is not.
 pub(super) type Completion = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
 
-/// Work for the flusher.
+/// Work for the flusher. Dropped untold, with its queue, it says that the log is closed: nobody waits in vain.
 struct Job {
     /// Written by the flusher itself, after the state below was synced. Only purges have this.
     purge: Option<WriteBatch>,
-    done: Completion,
+    done: Option<Completion>,
+}
+
+impl Job {
+    fn new(purge: Option<WriteBatch>, done: Completion) -> Self {
+        Self { purge, done: Some(done) }
+    }
+
+    fn tell(mut self, result: Result<(), EngineError>) {
+        if let Some(done) = self.done.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done(Err(closed()));
+        }
+    }
 }
 
 /// A place in the queue, taken before writing, so that what is written is also flushed.
@@ -90,7 +110,7 @@ pub(super) struct Place {
 impl Place {
     /// Queues a job for what the caller wrote before this call.
     pub(super) fn written(self, done: Completion) {
-        self.permit.send(Job { purge: None, done });
+        self.permit.send(Job::new(None, done));
     }
 
     /// Queues the removal of entries that the state machine no longer needs.
@@ -101,7 +121,7 @@ impl Place {
             purges.fetch_sub(1, Ordering::AcqRel);
             done(result);
         });
-        self.permit.send(Job { purge: Some(batch), done });
+        self.permit.send(Job::new(Some(batch), done));
     }
 
     /// The same as [`Place::written`], and waits until it is durable.
@@ -291,7 +311,7 @@ impl Inner {
         self.shared.closing.store(true, Ordering::Release);
         if let Some(queue) = self.queue.lock().expect("nothing panics under this lock").take() {
             // An empty job, so that the flusher looks up. If there is no place for it, it is awake already.
-            let _ = queue.try_send(Job { purge: None, done: Box::new(drop) });
+            let _ = queue.try_send(Job::new(None, Box::new(drop)));
         }
         let flusher = self.flusher.lock().expect("nothing panics under this lock").take();
         // The last handle may be dropped by a completion, on the flusher's own thread: it cannot wait for itself.
@@ -317,6 +337,15 @@ struct Flusher {
     jobs: mpsc::Receiver<Job>,
     shared: Arc<Shared>,
     unsynced_batches: u32,
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "the flusher of the shared log panicked";
+            self.shared.fail(&EngineError::new(EngineErrorKind::Internal, why));
+        }
+    }
 }
 
 impl Flusher {
@@ -348,7 +377,7 @@ impl Flusher {
             self.shared.jobs.fetch_add(batch.len() as u64, Ordering::Relaxed);
         }
         for job in batch {
-            (job.done)(result.clone());
+            job.tell(result.clone());
         }
     }
 
@@ -388,15 +417,13 @@ impl Flusher {
             purges.extend(job.purge.take());
         }
         for job in batch {
-            (job.done)(Ok(()));
+            job.tell(Ok(()));
         }
         self.unsynced_batches += 1;
         if !purges.is_empty() || self.unsynced_batches >= 256 {
             self.unsynced_batches = 0;
-            let mut late: Vec<_> = purges
-                .into_iter()
-                .map(|batch| Job { purge: Some(batch), done: Box::new(drop) })
-                .collect();
+            let mut late: Vec<_> =
+                purges.into_iter().map(|batch| Job::new(Some(batch), Box::new(drop))).collect();
             if let Err(error) = self.make_durable(&mut late) {
                 self.shared.fail(&error);
             }

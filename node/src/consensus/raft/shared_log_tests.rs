@@ -184,6 +184,26 @@ async fn a_closed_log_finishes_its_jobs_and_takes_no_more() {
     assert_eq!(log.place().await.err().unwrap().kind(), EngineErrorKind::Closed);
 }
 
+#[tokio::test]
+async fn a_flusher_that_panics_leaves_nobody_waiting() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk);
+    let (tell, told) = mpsc::sync_channel(1000);
+    disk.hold_syncs(true);
+    log.place().await.unwrap().written(Box::new(|_| panic!("a test")));
+    for index in 1..=3 {
+        append(&log, 1, index, &tell).await;
+    }
+    disk.hold_syncs(false);
+    for _ in 0..3 {
+        assert!(told.recv().unwrap().1.is_err());
+    }
+    while log.failure().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(log.place().await.err().unwrap().kind(), EngineErrorKind::Internal);
+}
+
 /// Groups append while the machine may die at any step; counts acknowledged records that are gone afterwards.
 async fn lost_after_a_crash(seed: u64, acknowledge_before_sync: bool) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);

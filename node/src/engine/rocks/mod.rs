@@ -8,22 +8,12 @@ mod watermark;
 
 use super::{
     Engine, EngineError, EngineErrorKind, EngineRead, EngineSnapshot, Op, RowVisitor, Scan, Space,
-    WriteBatch,
+    WriteBatch, count_bytes, sync_latch::SyncLatch,
 };
 pub use options::{BlockCache, RocksConfig};
 use owned_view::OwnedView;
-use rocksdb::{
-    ColumnFamily, DB, DBRawIterator, DBRecoveryMode, Range, ReadOptions, checkpoint::Checkpoint,
-};
-use std::{
-    fs,
-    ops::ControlFlow,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Range, ReadOptions, checkpoint::Checkpoint};
+use std::{fs, ops::ControlFlow, path::Path, sync::Arc};
 use watermark::Watermark;
 
 /// Ranges of at most this many bytes are counted row by row; RocksDB's own estimate ignores its write buffers.
@@ -33,7 +23,7 @@ const COUNTED_BYTES: u64 = 4 << 20;
 struct Database {
     db: DB,
     durable: Watermark,
-    sync_failed: AtomicBool,
+    syncs: SyncLatch,
 }
 
 /// An engine over one RocksDB directory.
@@ -59,9 +49,7 @@ impl RocksEngine {
         };
         check_reach(dir, &db, noted)?;
         let durable = Watermark::open(dir)?;
-        Ok(Self {
-            database: Arc::new(Database { db, durable, sync_failed: AtomicBool::new(false) }),
-        })
+        Ok(Self { database: Arc::new(Database { db, durable, syncs: SyncLatch::default() }) })
     }
 }
 
@@ -138,22 +126,32 @@ impl Database {
         self.db.cf_handle(space.name()).expect("every space was opened with the database")
     }
 
-    fn visit<'a>(
-        &'a self,
+    fn get(
+        &self,
+        space: Space,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        self.db
+            .get_cf_opt(self.family(space), key, options)
+            .map_err(|error| failed(format!("read {}", space.name()), error))
+    }
+
+    fn visit(
+        &self,
         space: Space,
         scan: &Scan,
-        rows: impl FnOnce(&'a ColumnFamily, ReadOptions) -> DBRawIterator<'a>,
+        mut options: ReadOptions,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), EngineError> {
         if scan.is_empty() {
             return Ok(());
         }
-        let mut options = options::reading();
         options.set_iterate_lower_bound(scan.start.clone());
         if let Some(end) = &scan.end {
             options.set_iterate_upper_bound(end.clone());
         }
-        let mut rows = rows(self.family(space), options);
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(space), options);
         if scan.reverse {
             rows.seek_to_last()
         } else {
@@ -172,7 +170,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // A clean close keeps what was written. After a failed sync nobody knows what the kernel kept: leave it.
-        if !self.sync_failed.load(Ordering::Acquire) {
+        if !self.syncs.has_failed() {
             let reached = self.db.latest_sequence_number();
             if self.db.flush_wal(true).is_ok() && self.durable.advance(reached).is_ok() {
                 self.durable.persist();
@@ -183,11 +181,7 @@ impl Drop for Database {
 
 impl EngineRead for RocksEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let database = &*self.database;
-        database
-            .db
-            .get_cf_opt(database.family(space), key, &options::reading())
-            .map_err(|error| failed(format!("read {}", space.name()), error))
+        self.database.get(space, key, &options::reading())
     }
 
     fn multi_get(
@@ -214,13 +208,7 @@ impl EngineRead for RocksEngine {
         scan: &Scan,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), EngineError> {
-        let database = &*self.database;
-        database.visit(
-            space,
-            scan,
-            |family, options| database.db.raw_iterator_cf_opt(family, options),
-            row,
-        )
+        self.database.visit(space, scan, options::reading(), row)
     }
 }
 
@@ -246,12 +234,12 @@ impl Engine for RocksEngine {
 
     fn sync(&self) -> Result<(), EngineError> {
         let database = &*self.database;
-        let reached = database.db.latest_sequence_number();
-        if let Err(error) = database.db.flush_wal(true) {
-            database.sync_failed.store(true, Ordering::Release);
-            return Err(failed("sync the write-ahead log", error));
-        }
-        database.durable.advance(reached)
+        database.syncs.run(|| {
+            let reached = database.db.latest_sequence_number();
+            let flushed = database.db.flush_wal(true);
+            flushed.map_err(|error| failed("sync the write-ahead log", error))?;
+            database.durable.advance(reached)
+        })
     }
 
     fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, EngineError> {
@@ -282,11 +270,8 @@ impl Engine for RocksEngine {
         if in_files > COUNTED_BYTES {
             return Ok(in_files);
         }
-        let mut counted = 0;
-        self.visit(space, &Scan::range(start, end.map(<[u8]>::to_vec)), &mut |key, value| {
-            counted += (key.len() + value.len()) as u64;
-            if counted > COUNTED_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        let scan = Scan::range(start, end.map(<[u8]>::to_vec));
+        let counted = count_bytes(self, space, &scan, COUNTED_BYTES)?;
         Ok(if counted > COUNTED_BYTES { counted.max(in_files) } else { counted })
     }
 }
@@ -312,13 +297,17 @@ mod owned_view {
 
 struct RocksSnapshot(OwnedView);
 
+impl RocksSnapshot {
+    fn reading(&self) -> ReadOptions {
+        let mut options = options::reading();
+        options.set_snapshot(self.0.borrow_dependent());
+        options
+    }
+}
+
 impl EngineRead for RocksSnapshot {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let family = self.0.borrow_owner().family(space);
-        self.0
-            .borrow_dependent()
-            .get_cf_opt(family, key, options::reading())
-            .map_err(|error| failed(format!("read {}", space.name()), error))
+        self.0.borrow_owner().get(space, key, &self.reading())
     }
 
     fn visit(
@@ -327,13 +316,7 @@ impl EngineRead for RocksSnapshot {
         scan: &Scan,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), EngineError> {
-        let view = self.0.borrow_dependent();
-        self.0.borrow_owner().visit(
-            space,
-            scan,
-            |family, options| view.raw_iterator_cf_opt(family, options),
-            row,
-        )
+        self.0.borrow_owner().visit(space, scan, self.reading(), row)
     }
 }
 

@@ -6,30 +6,27 @@ use rocksdb::{
     Options, ReadOptions,
 };
 
-/// Limits of one RocksDB instance. The defaults fit five nodes, each with two instances, on one laptop.
+// Limits of one RocksDB instance. They fit five nodes, each with two instances, on one laptop.
+
+/// All write buffers of the instance together, as a multiple of one.
+const WRITE_BUFFERS: usize = 2;
+/// Write-ahead log kept at most, before the buffers that hold it back are written out.
+const WAL_TOTAL_BYTES: u64 = 64 << 20;
+/// Table files kept open at most.
+const OPEN_FILES: i32 = 256;
+/// Flushes and compactions running at once.
+const BACKGROUND_JOBS: i32 = 2;
+
+/// What can be set of one RocksDB instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RocksConfig {
-    /// Size of one write buffer.
+    /// Size of one write buffer; all buffers of the instance together take at most twice as much.
     pub write_buffer_bytes: usize,
-    /// Size of all write buffers of the instance together.
-    pub write_buffers_total_bytes: usize,
-    /// Write-ahead log kept at most, before the buffers that hold it back are written out.
-    pub wal_total_bytes: u64,
-    /// Table files kept open at most.
-    pub open_files: u16,
-    /// Flushes and compactions running at once.
-    pub background_jobs: u16,
 }
 
 impl Default for RocksConfig {
     fn default() -> Self {
-        Self {
-            write_buffer_bytes: 16 << 20,
-            write_buffers_total_bytes: 32 << 20,
-            wal_total_bytes: 64 << 20,
-            open_files: 256,
-            background_jobs: 2,
-        }
+        Self { write_buffer_bytes: 16 << 20 }
     }
 }
 
@@ -61,10 +58,10 @@ pub(super) fn database(config: &RocksConfig, recovery: DBRecoveryMode) -> Option
     options.set_wal_recovery_mode(recovery);
     // A write only fills a buffer in memory; `sync` writes and fsyncs it, for many groups at once.
     options.set_manual_wal_flush(true);
-    options.set_max_total_wal_size(config.wal_total_bytes);
-    options.set_db_write_buffer_size(config.write_buffers_total_bytes);
-    options.set_max_open_files(i32::from(config.open_files.max(16)));
-    options.set_max_background_jobs(i32::from(config.background_jobs.max(2)));
+    options.set_max_total_wal_size(WAL_TOTAL_BYTES);
+    options.set_db_write_buffer_size(config.write_buffer_bytes.saturating_mul(WRITE_BUFFERS));
+    options.set_max_open_files(OPEN_FILES);
+    options.set_max_background_jobs(BACKGROUND_JOBS);
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(4 << 20);

@@ -176,6 +176,21 @@ fn a_bit_flip_in_a_table_file_is_corruption_on_read() {
 }
 
 #[test]
+fn after_a_failed_sync_nothing_more_is_called_durable() {
+    let dir = tempdir().unwrap();
+    let engine = open(dir.path()).unwrap();
+    put(&engine, 0, 10);
+    engine.sync().unwrap();
+    let noted = Watermark::read(dir.path());
+    put(&engine, 1, 10);
+    let failure = EngineError::new(EngineErrorKind::Io, "a test");
+    engine.database.syncs.run(|| Err(failure)).unwrap_err();
+    assert_eq!(engine.sync().unwrap_err().message(), "a test");
+    drop(engine);
+    assert_eq!(Watermark::read(dir.path()), noted, "nor by closing");
+}
+
+#[test]
 fn a_second_opener_is_told_that_the_directory_is_taken() {
     let dir = tempdir().unwrap();
     let _first = open(dir.path()).unwrap();

@@ -2,12 +2,13 @@
 //!
 //! RocksDB cannot tell a torn tail (fine: nobody was told it is durable) from an acknowledged record whose *length* was
 //! damaged (not fine): both look like the end of the log. So after each fsync we note how far it reached. The note is
-//! not synced itself: it costs a few microseconds, survives the death of the process, and after a power cut it can only
-//! be older than the truth, never newer, so it gives no false alarm.
+//! not synced itself, except when it is made: it costs a few microseconds, survives the death of the process, and after a
+//! power cut it can only be older than the truth, never newer, so it gives no false alarm.
 
 use super::super::EngineError;
 use std::{
     fs::{File, OpenOptions},
+    io,
     os::unix::fs::FileExt,
     path::Path,
     sync::Mutex,
@@ -34,11 +35,15 @@ impl Watermark {
     /// Opens or makes the note of `dir`, keeping what it says.
     pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
         let path = dir.join(FILE);
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(
-                |error| EngineError::from_file(format!("open {}", path.display()), error),
-            )?;
-        Ok(Self { file, noted: Mutex::new(Self::read(dir).unwrap_or(0)) })
+        let failed =
+            |error| EngineError::from_file(format!("open the note {}", path.display()), error);
+        let noted = Self::read(dir);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        if noted.is_none() {
+            make(&file, dir).map_err(failed)?;
+        }
+        Ok(Self { file, noted: Mutex::new(noted.unwrap_or(0)) })
     }
 
     /// Notes that everything up to `number` is durable. Call it only after the fsync that made it so.
@@ -60,6 +65,15 @@ impl Watermark {
     }
 }
 
+/// Durable at once: if a power cut took the whole note away, a garbled tail of unsynced writes could not be told from
+/// damage.
+fn make(file: &File, dir: &Path) -> io::Result<()> {
+    file.set_len(SIZE_BYTES as u64)?;
+    file.write_all_at(&encode(0), 0)?;
+    file.sync_all()?;
+    File::open(dir)?.sync_all()
+}
+
 fn encode(number: u64) -> [u8; SIZE_BYTES] {
     let mut bytes = [0; SIZE_BYTES];
     bytes[..8].copy_from_slice(&number.to_be_bytes());
@@ -77,6 +91,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Watermark::read(dir.path()), None);
         let mark = Watermark::open(dir.path()).unwrap();
+        assert_eq!(Watermark::read(dir.path()), Some(0), "it is there before the first sync");
         mark.advance(7).unwrap();
         mark.advance(3).unwrap();
         drop(mark);
@@ -94,7 +109,11 @@ mod tests {
         bytes[0] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(Watermark::read(dir.path()), None);
-        std::fs::write(&path, &bytes[..5]).unwrap();
-        assert_eq!(Watermark::read(dir.path()), None);
+        for damaged in [&bytes[..5], &[bytes.as_slice(), b"more"].concat()] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(Watermark::read(dir.path()), None);
+            Watermark::open(dir.path()).unwrap().advance(9).unwrap();
+            assert_eq!(Watermark::read(dir.path()), Some(9));
+        }
     }
 }

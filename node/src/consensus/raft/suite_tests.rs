@@ -1,0 +1,56 @@
+//! openraft's own suite of storage tests: our log and our state machine together, over each engine.
+
+use super::{
+    log_store::RaftLogStore,
+    log_store_tests::{SMALL, rocks},
+    log_tail::TailLimits,
+    shared_log::{FlusherConfig, SharedLog},
+    types::TypeConfig,
+};
+use crate::{
+    engine::{Engine, MemoryEngine},
+    shard::{ShardStateMachine, tests as shards},
+};
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
+use std::sync::Arc;
+
+type Store = RaftLogStore<TypeConfig>;
+/// Keeps files alive; the log's engine; the state's.
+type Engines<G> = (G, Arc<dyn Engine>, Arc<dyn Engine>);
+
+/// New engines for each test of the suite.
+struct Builder<F>(F, TailLimits);
+
+impl<G: Send + Sync, F: Fn() -> Engines<G> + Send + Sync>
+    StoreBuilder<TypeConfig, Store, ShardStateMachine, G> for Builder<F>
+{
+    async fn build(&self) -> Result<(G, Store, ShardStateMachine), StorageError<TypeConfig>> {
+        let (guard, log, state) = self.0();
+        let machine = shards::unapplied(&state);
+        let log = SharedLog::open(log, Some(state), FlusherConfig::default()).unwrap();
+        let store = Store::open_with(&log, shards::SHARD.0, None, self.1).await.unwrap();
+        Ok((guard, store, machine))
+    }
+}
+
+#[tokio::test]
+async fn openraft_suite_on_memory() {
+    let engine = || Arc::new(MemoryEngine::new()) as Arc<dyn Engine>;
+    // With little of the log in memory, so that the suite reads the engine, and with all of it.
+    for limits in [SMALL, TailLimits::default()] {
+        Suite::test_all(Builder(|| ((), engine(), engine()), limits)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn openraft_suite_on_rocksdb() {
+    let engines = || {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, state) = (rocks(&dir.path().join("log")), rocks(&dir.path().join("state")));
+        (dir, log, state)
+    };
+    Suite::test_all(Builder(engines, SMALL)).await.unwrap();
+}
