@@ -9,7 +9,7 @@ use crate::{
 use clap::Parser;
 use isobar_api::{ApiError, ErrorCode};
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -25,6 +25,7 @@ pub fn main() -> ExitCode {
     let mut screen = Screen {
         colour: !cli.global.plain && choice != anstream::ColorChoice::Never && err.is_terminal(),
         terminal,
+        prompt_follows: std::io::stdout().is_terminal(),
         json: cli.global.output == Format::Json,
         now_unix_ms: now_unix_ms(),
         out: &mut out,
@@ -44,7 +45,6 @@ pub fn main() -> ExitCode {
             Exit(1)
         }
     };
-    let _ = out.flush();
     ExitCode::from(exit.0)
 }
 
@@ -54,7 +54,12 @@ pub async fn run(cli: Cli, screen: &mut Screen<'_>) -> Exit {
         Command::Policy(policy) => policy.exit_on_error(),
         _ => Exit(1),
     };
-    match dispatch(cli, screen).await {
+    let ended = match dispatch(cli, screen).await {
+        // What does not end with a line break is still in memory, and the disk may be full.
+        Ok(exit) => screen.out.flush().map(|()| exit).map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    match ended {
         Ok(exit) => exit,
         Err(Failure::OutputClosed) => Exit(0),
         Err(Failure::Api(error)) => {

@@ -149,9 +149,9 @@ async fn get(args: Get, global: &Global, screen: &mut Screen<'_>) -> Outcome {
         return screen.show(&document(&row), |_| String::new());
     }
     screen.raw(&row.value)?;
-    if screen.terminal {
-        // Only so that the prompt begins on a line of its own; piped bytes stay as they are.
-        screen.say("");
+    // Only so that the prompt begins on a line of its own; piped bytes stay as they are.
+    if screen.prompt_follows && !row.value.ends_with(b"\n") {
+        screen.raw(b"\n")?;
     }
     Ok(DONE)
 }
