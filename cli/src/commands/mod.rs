@@ -15,6 +15,7 @@ pub mod pause;
 pub mod plan;
 pub mod policy;
 pub mod resume;
+mod serve;
 pub mod shard;
 pub mod table;
 pub mod up;

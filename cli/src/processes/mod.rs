@@ -8,10 +8,12 @@ mod parent;
 mod ports;
 mod probe;
 mod settings;
+mod signals;
 
 pub use parent::exit_with_parent;
 pub use ports::{check_free, free_addresses};
 pub use settings::{controller_toml, node_toml};
+pub use signals::stop_on_signal;
 
 use crate::failure::file_error;
 use isobar_api::{ApiError, ErrorCode};

@@ -3,9 +3,9 @@
 mod layout;
 
 use crate::{
-    commands::{node::stop_on_signal, up::Up},
+    commands::up::Up,
     failure::{DONE, Exit, Failure, Outcome, file_error},
-    processes::{Process, ProcessSpec, check_free, stop_all},
+    processes::{Process, ProcessSpec, check_free, stop_all, stop_on_signal},
     screen::Screen,
 };
 use isobar_api::{ApiError, ErrorCode};
