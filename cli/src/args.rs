@@ -10,7 +10,6 @@ use std::path::PathBuf;
     name = "isobar",
     version,
     arg_required_else_help = true,
-    infer_long_args = false,
     after_help = "Data goes to stdout, everything else to stderr.\n\
                   Exit codes: 0 done, 1 failed, 2 misused; see `isobar policy set --help` for its own."
 )]
@@ -25,6 +24,7 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Nodes to ask first [default: 127.0.0.1:7411]
     #[arg(
@@ -49,7 +49,16 @@ pub struct Global {
     #[arg(long, global = true, env = "ISOBAR_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Form of the output
-    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    // What the values mean would make every help page three times as long.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
     pub output: Format,
     /// No colours and no progress bars
     #[arg(long, global = true)]

@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs one command and shows its error, if it has one.
-pub async fn run(cli: Cli, screen: &mut Screen<'_>) -> Exit {
+async fn run(cli: Cli, screen: &mut Screen<'_>) -> Exit {
     let on_error = match &cli.command {
         Command::Policy(policy) => policy.exit_on_error(),
         _ => Exit(1),

@@ -22,7 +22,10 @@ const KEYS: &str = "Keys and values are text; \\xNN stands for any byte and \\\\
 #[derive(Debug, Subcommand)]
 pub enum Kv {
     /// Set a row
-    #[command(after_help = KEYS)]
+    #[command(
+        after_help = KEYS,
+        override_usage = "isobar kv put [OPTIONS] <TABLE> <KEY> <VALUE|--value-file <FILE>>"
+    )]
     Put(Put),
     /// Print a row's value as it is; exit code 1 if there is no row
     #[command(after_help = KEYS)]
@@ -34,7 +37,10 @@ pub enum Kv {
     #[command(after_help = KEYS)]
     Scan(Scan),
     /// Compare and set: write only if the row has the expected version; exit code 1 if it has another
-    #[command(after_help = KEYS)]
+    #[command(
+        after_help = KEYS,
+        override_usage = "isobar kv cas [OPTIONS] --expect <VERSION> <TABLE> <KEY> <VALUE|--value-file <FILE>|--delete>"
+    )]
     Cas(Cas),
 }
 
@@ -84,16 +90,16 @@ pub struct Scan {
     /// Table
     table: String,
     /// First key
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
     start: String,
     /// First key that is not listed any more
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
     end: String,
     /// Only keys that begin with this
     #[arg(long, conflicts_with_all = ["start", "end"], value_name = "KEY")]
     prefix: Option<String>,
     /// Most rows
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_name = "ROWS")]
     limit: usize,
     /// How fresh: linearizable, bounded:MS or local
     #[arg(long, default_value = "linearizable", value_name = "LEVEL")]
