@@ -2,11 +2,12 @@
 
 mod support;
 
+use isobar_cli::processes::{check_free, free_addresses};
 use nix::sys::signal::Signal;
 use std::path::Path;
 use support::{
     assert_no_panic_in_logs, isobar,
-    process::{Process, free_address, is_ready, tail},
+    process::{Process, is_ready, tail},
     text, wait_until,
 };
 
@@ -64,10 +65,9 @@ impl Up {
 /// Nodes on base … base + 2, the controller on base + 9.
 fn base_port() -> u16 {
     loop {
-        let base = free_address().port();
-        let all: Vec<u16> = (1..10).map(|_| free_address().port()).collect();
-        if all[8] == base + 9 {
-            return base;
+        let all = free_addresses(10).expect("free ports");
+        if all[9].port() == all[0].port() + 9 {
+            return all[0].port();
         }
     }
 }
@@ -93,9 +93,8 @@ fn a_cluster_is_used_stopped_and_started_again() {
     let said = up.interrupt();
     assert!(said.contains("stopped; `isobar up` starts the same cluster again"), "{said}");
     let ports = [base, base + 1, base + 2, base + 9];
-    let still_used = ports
-        .iter()
-        .filter(|port| isobar_cli::processes::check_free(([127, 0, 0, 1], **port).into()).is_err());
+    let still_used =
+        ports.iter().filter(|port| check_free(([127, 0, 0, 1], **port).into()).is_err());
     assert_eq!(still_used.count(), 0, "a process was left behind");
 
     let up = Up::start(folder.path(), base);
