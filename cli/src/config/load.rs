@@ -31,10 +31,9 @@ impl Flag {
     /// Reads `key=value`; the value is a number, `true`, a list in brackets or a text.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok(Self {
-                key: key.trim().into(),
-                value: value.parse().expect("every text is a value"),
-            }),
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self::new(key.trim(), typed(key.trim(), value)))
+            }
             _ => Err(format!("`{text}` is not a setting: write KEY=VALUE")),
         }
     }
@@ -79,8 +78,8 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ApiError> {
             continue;
         };
         keys::check(name, [key.as_str()])?;
-        let value: Value = value.parse().expect("every text is a value");
-        figment = figment.merge(Named(name.clone(), Serialized::default(&key, value)));
+        let value = Serialized::default(&key, typed(&key, value));
+        figment = figment.merge(Named(name.clone(), value));
     }
     for flag in &sources.flags {
         let name = "command line";
@@ -92,6 +91,13 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ApiError> {
         let all: Vec<String> = error.into_iter().map(|e| one_line(&e)).collect();
         ApiError::new(ErrorCode::BadConfig, all.join("; "))
     })
+}
+
+/// What a text stands for. Where a text is wanted, `7` and `true` are texts too.
+fn typed(key: &str, text: &str) -> Value {
+    let value: Value = text.parse().expect("every text is a value");
+    let wants_text = keys::defaults().get(key).is_some_and(toml::Value::is_str);
+    if wants_text && value.as_str().is_none() { text.into() } else { value }
 }
 
 /// A source by the name that its user knows.
@@ -196,9 +202,9 @@ mod tests {
         };
         let error = load(&sources).expect_err("no number").message;
         assert!(error.starts_with("ISOBAR_NODE__REQUESTS_MAX: node.requests_max: "), "{error}");
-        let flags = vec![Flag::parse("node.zone=7").expect("a setting")];
-        let error = load(&Sources { flags, ..Sources::default() }).expect_err("no text").message;
-        assert!(error.starts_with("command line: node.zone: "), "{error}");
+        let flags = vec![Flag::parse("node.requests_max=many").expect("a setting")];
+        let error = load(&Sources { flags, ..Sources::default() }).expect_err("no number").message;
+        assert!(error.starts_with("command line: node.requests_max: "), "{error}");
     }
 
     #[test]
@@ -209,9 +215,16 @@ mod tests {
 
     #[test]
     fn settings_on_the_command_line_have_types() {
-        let flag = Flag::parse("node.raft.heartbeat_ms=50").expect("a setting");
-        let sources = Sources { flags: vec![flag], ..Sources::default() };
-        assert_eq!(load(&sources).expect("it reads").node.raft.heartbeat_ms, 50);
+        let flags = ["node.raft.heartbeat_ms=50", "node.zone=7", "node.seeds=[\"a:1\"]"]
+            .map(|text| Flag::parse(text).expect("a setting"));
+        let sources = Sources {
+            flags: flags.into(),
+            environment: environment(&[("ISOBAR_NODE__CLUSTER_NAME", "2026")]),
+            ..Sources::default()
+        };
+        let node = load(&sources).expect("it reads").node;
+        assert_eq!((node.raft.heartbeat_ms, node.zone.as_str()), (50, "7"));
+        assert_eq!((node.cluster_name.as_str(), node.seeds), ("2026", vec!["a:1".to_owned()]));
         assert!(Flag::parse("node.zone").is_err());
     }
 }
