@@ -1,8 +1,9 @@
 //! `isobar kv`: rows.
 
+use super::input;
 use crate::{
     args::Global,
-    failure::{DONE, Exit, Outcome, file_error},
+    failure::{DONE, Exit, Outcome},
     reach,
     screen::{Screen, table},
 };
@@ -14,7 +15,7 @@ use isobar_api::{
 };
 use isobar_client::{ReadLevel, Row, ScanPage, WriteOutcome};
 use serde_json::{Value, json};
-use std::{io::Read, path::PathBuf};
+use std::path::PathBuf;
 
 const KEYS: &str = "Keys and values are text; \\xNN stands for any byte and \\\\ for a backslash.";
 
@@ -173,12 +174,12 @@ async fn scan(args: Scan, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let range = range(&args)?;
     let table = reach::cluster(global).await?.table(&args.table).await?;
     let page = table.scan(&range, args.limit, args.read).await?;
-    if let Some(resume) = page.resume.as_ref().filter(|_| !screen.json) {
-        let resume = key_to_text(resume);
-        screen.say(&format!("{} rows, more from --start '{resume}'", page.rows.len()));
+    let resume = page.resume.as_ref().map(|key| key_to_text(key));
+    if let Some(resume) = &resume {
+        let quoted = resume.replace('\'', "\\x27");
+        screen.say(&format!("{} rows, more from --start '{quoted}'", page.rows.len()));
     }
     let rows: Vec<Value> = page.rows.iter().map(document).collect();
-    let resume = page.resume.as_ref().map(|key| key_to_text(key));
     screen.show(&json!({ "rows": rows, "resume": resume }), |_| listing(&page))
 }
 
@@ -211,16 +212,8 @@ fn content(content: Content) -> Result<Bytes, ApiError> {
     let Some(path) = content.value_file else {
         return Ok(key_from_text(&content.value.unwrap_or_default())?.into());
     };
-    let mut bytes = Vec::new();
     // One byte more than allowed is enough to see that it is too much.
-    let most = isobar_api::limits::VALUE_BYTES_MAX as u64 + 1;
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(&path).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| file_error(&path, &error))?;
-    Ok(bytes.into())
+    Ok(input::read(&path, isobar_api::limits::VALUE_BYTES_MAX as u64 + 1)?.into())
 }
 
 fn range(args: &Scan) -> Result<KeyRange, ApiError> {

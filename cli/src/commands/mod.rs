@@ -6,6 +6,7 @@ pub mod config;
 pub mod controller;
 pub mod dataset;
 pub mod demo;
+mod input;
 pub mod kv;
 pub mod mode;
 pub mod node;

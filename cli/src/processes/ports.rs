@@ -15,8 +15,8 @@ const APART: u32 = 100;
 /// Numbers tried for each port before giving up.
 const TRIES_MAX: usize = 1_000;
 
-/// Loopback addresses whose port is free for TCP (requests) and UDP (gossip). In one process a number
-/// comes again only after all others; another program may take one before it is used. [`ErrorCode::BadAddress`] if none is free.
+/// Loopback addresses whose port is free for TCP (requests) and UDP (gossip). In one process a number comes again only
+/// after all others; another program may take one before it is used. [`ErrorCode::BadAddress`] if none is free.
 pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, ApiError> {
     let next = || SocketAddr::from((Ipv4Addr::LOCALHOST, next_number()));
     let free = |_| {
