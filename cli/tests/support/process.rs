@@ -57,11 +57,6 @@ impl Process {
         Self { child, log: log.to_owned(), address }
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
-    }
-
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
@@ -75,7 +70,8 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        nix::sys::signal::kill(self.pid(), signal).expect("it is our child");
+        let id = Pid::from_raw(self.child.id() as i32);
+        nix::sys::signal::kill(id, signal).expect("it is our child");
     }
 
     /// Stops it in order.

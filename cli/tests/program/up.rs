@@ -1,15 +1,13 @@
 //! `isobar up` as a user has it: real processes under one folder, used through the command line, stopped and started again.
 
-mod support;
-
+use crate::support::{
+    assert_no_panic_in_logs, isobar,
+    process::{Process, is_ready, tail},
+    refused, text, wait_until,
+};
 use isobar_cli::processes::{check_free, free_addresses};
 use nix::sys::signal::Signal;
 use std::path::Path;
-use support::{
-    assert_no_panic_in_logs, isobar,
-    process::{Process, is_ready, tail},
-    text, wait_until,
-};
 
 struct Up {
     process: Process,
@@ -124,7 +122,7 @@ fn a_second_cluster_on_the_same_ports_is_refused_and_the_first_one_goes_on() {
     let base = base_port();
     let up = Up::start(folder.path(), base);
     let other = folder.path().join("other");
-    let said = support::refused([
+    let said = refused([
         "up",
         "--data-dir",
         other.to_str().expect("text"),
