@@ -20,7 +20,8 @@ pub fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
     // Not locked: log lines of a running node share stderr.
     let mut err = std::io::stderr();
-    let terminal = err.is_terminal() && !cli.global.plain;
+    let dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
+    let terminal = err.is_terminal() && !cli.global.plain && !dumb;
     let choice = anstream::AutoStream::choice(&err);
     let mut screen = Screen {
         colour: !cli.global.plain && choice != anstream::ColorChoice::Never && err.is_terminal(),

@@ -85,6 +85,9 @@ fn bad_addresses_keys_and_versions_are_refused_before_anything_is_sent() {
     };
     refused(&["node-list", "--connect", "localhost"], "error ISO-5002: `localhost`");
     refused(&["node-list", "--connect", "localhost:99999"], "error ISO-5002");
+    refused(&["node-list", "--timeout", "0"], "error ISO-5001: --timeout (client.timeout_ms) must");
+    refused(&["mode", "--timeout", "1h"], "must be 1ms to 5m 0s");
+    refused(&["plan", "list", "--limit", "501"], "1..=500");
     refused(&["kv", "get", "t", "\\z"], "error ISO-1001: a backslash");
     refused(&["kv", "cas", "t", "k", "v", "--expect", "1.2"], "is not a row version");
     refused(&["table", "create", "Orders"], "error ISO-1001: `Orders` is not a table name");
