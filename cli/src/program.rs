@@ -16,7 +16,8 @@ use std::{
 
 /// The whole program: reads the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.global.drop_empty();
     let mut out = std::io::stdout().lock();
     // Not locked: log lines of a running node share stderr.
     let mut err = std::io::stderr();

@@ -5,7 +5,7 @@ mod support;
 mod up;
 
 use std::net::TcpListener;
-use support::{isobar, text};
+use support::{isobar, program, text};
 
 /// An address where nobody listens.
 fn nobody() -> String {
@@ -98,6 +98,18 @@ fn bad_addresses_keys_and_versions_are_refused_before_anything_is_sent() {
         &["kv", "put", "t", "k", "--value-file", "no/such/file"],
         "error ISO-5004: no/such/file",
     );
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let mut command = program();
+    for name in ["ISOBAR_CONNECT", "ISOBAR_CONTROLLER", "ISOBAR_CONFIG"] {
+        command.env(name, "");
+    }
+    let output = command.args(["config", "show"]).output().expect("it runs");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("connect = [\"127.0.0.1:7411\"]"), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains("controller = \"127.0.0.1:7420\""), "{shown}");
 }
 
 #[test]
