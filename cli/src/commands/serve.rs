@@ -35,6 +35,7 @@ impl Serve {
         service: &str,
         instance: &str,
     ) -> Result<(Guard, CancellationToken), ApiError> {
+        settings.telemetry.validate()?;
         let traces = init(&settings.observability(service, instance))?;
         let stop = stop_on_signal()?;
         if self.exit_with_parent {
