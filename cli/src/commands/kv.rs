@@ -188,11 +188,11 @@ async fn cas(args: Cas, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let value = if args.delete { None } else { Some(content(args.content)?) };
     let table = reach::cluster(global).await?.table(&args.place.table).await?;
     let outcome = table.compare_and_set(key, args.expect, value).await?;
-    let current: Vec<String> = outcome.current.iter().map(ToString::to_string).collect();
+    let current = outcome.current.first().filter(|version| **version != Version::ABSENT);
     let document = json!({
         "applied": outcome.applied,
         "version": outcome.applied.then(|| outcome.version.to_string()),
-        "current": current.first(),
+        "current": current.map(ToString::to_string),
     });
     screen.show(&document, |_| cas_text(&outcome))?;
     Ok(if outcome.applied { DONE } else { Exit(1) })

@@ -4,6 +4,7 @@
 //! data/node-1.toml … controller.toml     configuration: yours to edit, read again at every start
 //! data/node-1/ … controller/             data
 //! data/logs/node-1.log …                 what the processes said
+//! data/up.lock                           held by the `up` that runs
 //! ```
 
 use crate::{
@@ -12,10 +13,11 @@ use crate::{
     failure::{file_error, invalid},
     processes::{controller_toml, node_toml},
 };
-use isobar_api::{ApiError, NodeId};
+use isobar_api::{ApiError, ErrorCode, NodeId};
 use isobar_controller::ControllerConfig;
 use isobar_node::NodeConfig;
 use std::{
+    fs::{File, TryLockError},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -41,11 +43,13 @@ pub(super) struct Part {
 }
 
 /// The whole cluster; the controller is the last part.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Layout {
     pub(super) root: PathBuf,
     pub(super) parts: Vec<Part>,
     pub(super) is_new: bool,
+    /// Held as long as this lives: two of them would take turns in taking each other's ports.
+    _lock: File,
 }
 
 /// Refuses an address that the process of this name could not listen on.
@@ -63,13 +67,14 @@ impl Layout {
         }
         let logs = root.join("logs");
         std::fs::create_dir_all(&logs).map_err(|why| file_error(&logs, &why))?;
+        let lock = lock(&root)?;
         // Written last: where it is, the first start got as far as having all files.
         let is_new = !root.join("controller.toml").exists();
         if is_new {
             let nodes = args.nodes.unwrap_or(NODES_DEFAULT);
             write_files(&root, nodes, args.base_port.unwrap_or(PORT_DEFAULT), free)?;
         }
-        let layout = Self { parts: read_parts(&root)?, root, is_new };
+        let layout = Self { parts: read_parts(&root)?, root, is_new, _lock: lock };
         layout.agrees(args)?;
         if !is_new {
             layout.parts.iter().try_for_each(|part| free(&part.name, part.address))?;
@@ -99,6 +104,19 @@ impl Layout {
             return Err(invalid(message));
         }
         Ok(())
+    }
+}
+
+fn lock(root: &Path) -> Result<File, ApiError> {
+    let path = root.join("up.lock");
+    let file = File::create(&path).map_err(|why| file_error(&path, &why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(why)) => Err(file_error(&path, &why)),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("another `isobar up` runs the cluster under {}", root.display());
+            Err(ApiError::new(ErrorCode::DirectoryLocked, message))
+        }
     }
 }
 
@@ -185,7 +203,6 @@ fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isobar_api::ErrorCode;
 
     fn open(root: &Path, nodes: Option<u16>, base_port: Option<u16>) -> Result<Layout, ApiError> {
         Layout::open(&Up { data_dir: root.into(), nodes, base_port }, |_, _| Ok(()))
@@ -199,8 +216,12 @@ mod tests {
         let ports: Vec<u16> = first.parts.iter().map(|p| p.address.port()).collect();
         assert_eq!(ports, [9_000, 9_001, 9_002, 9_009]);
         assert_eq!(first.nodes().count(), 3);
+        let error = open(folder.path(), None, None).expect_err("the first one still runs");
+        assert_eq!(error.code, ErrorCode::DirectoryLocked);
+        let parts = first.parts.clone();
+        drop(first);
         let second = open(folder.path(), None, None).expect("the same one");
-        assert_eq!((second.is_new, &second.parts), (false, &first.parts));
+        assert_eq!((second.is_new, second.parts), (false, parts));
     }
 
     #[test]
@@ -234,8 +255,8 @@ mod tests {
         let path = open(folder.path(), None, None).expect("a new one").parts[1].config.clone();
         let text = std::fs::read_to_string(&path).expect("written");
         std::fs::write(&path, text.replace("7412", "7512")).expect("room");
-        let edited = open(folder.path(), None, None).expect("edited");
-        assert_eq!(edited.parts[1].address.port(), 7_512);
+        let edited = open(folder.path(), None, None).expect("edited").parts[1].address;
+        assert_eq!(edited.port(), 7_512);
         for slip in ["lisen = 1", "listen = 1", "node_id = 0"] {
             std::fs::write(&path, format!("[node]\n{slip}\n")).expect("room");
             let error = open(folder.path(), None, None).expect_err("a slip");
