@@ -1,7 +1,10 @@
 //! The command line's grammar.
 
 use crate::{commands, units::parse_duration_ms};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use std::path::PathBuf;
 
 /// A replicated, range-sharded database whose data placement is run by a learning controller.
@@ -10,7 +13,6 @@ use std::path::PathBuf;
     name = "isobar",
     version,
     arg_required_else_help = true,
-    infer_long_args = false,
     after_help = "Data goes to stdout, everything else to stderr.\n\
                   Exit codes: 0 done, 1 failed, 2 misused; see `isobar policy set --help` for its own."
 )]
@@ -25,6 +27,7 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Nodes to ask first [default: 127.0.0.1:7411]
     #[arg(
@@ -46,10 +49,27 @@ pub struct Global {
     )]
     pub controller: Option<String>,
     /// Configuration file
-    #[arg(long, global = true, env = "ISOBAR_CONFIG", hide_env_values = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "ISOBAR_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
+        value_hint = ValueHint::FilePath
+    )]
     pub config: Option<PathBuf>,
     /// Form of the output
-    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    // What the values mean would make every help page three times as long.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
     pub output: Format,
     /// No colours and no progress bars
     #[arg(long, global = true)]
@@ -57,6 +77,15 @@ pub struct Global {
     /// Longest wait for an answer, such as 5s [default: 10s]
     #[arg(long, global = true, value_parser = parse_duration_ms, value_name = "DURATION")]
     pub timeout: Option<u64>,
+}
+
+impl Global {
+    /// A variable of the environment that is set to nothing is one that is not set.
+    pub(crate) fn drop_empty(&mut self) {
+        self.connect.retain(|address| !address.is_empty());
+        self.controller.take_if(|address| address.is_empty());
+        self.config.take_if(|path| path.as_os_str().is_empty());
+    }
 }
 
 /// Form of the output.

@@ -1,20 +1,20 @@
 //! The command line of Isobar. Noun, then verb; data on stdout, talk on stderr.
 //!
-//! One file per command under `commands/`. A command gets its arguments and a [`screen::Screen`],
+//! One file per command under `commands/`. A command gets its arguments and a `Screen`,
 //! asks a node or the controller, and shows what it learned as text or as one JSON document.
 
 pub mod args;
 mod bench;
-pub mod commands;
-pub mod config;
-pub mod demo;
-pub mod failure;
+mod commands;
+mod config;
+mod demo;
+mod failure;
 pub mod processes;
 mod program;
-pub mod reach;
-pub mod screen;
+mod reach;
+mod screen;
 mod similar;
-pub mod units;
-pub mod up;
+mod units;
+mod up;
 
-pub use program::{main, run};
+pub use program::main;

@@ -9,22 +9,25 @@ use crate::{
 use clap::Parser;
 use isobar_api::{ApiError, ErrorCode};
 use std::{
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The whole program: reads the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.global.drop_empty();
     let mut out = std::io::stdout().lock();
     // Not locked: log lines of a running node share stderr.
     let mut err = std::io::stderr();
-    let terminal = err.is_terminal() && !cli.global.plain;
+    let dumb = std::env::var_os("TERM").is_some_and(|name| name == "dumb");
+    let terminal = err.is_terminal() && !cli.global.plain && !dumb;
     let choice = anstream::AutoStream::choice(&err);
     let mut screen = Screen {
         colour: !cli.global.plain && choice != anstream::ColorChoice::Never && err.is_terminal(),
         terminal,
+        prompt_follows: std::io::stdout().is_terminal(),
         json: cli.global.output == Format::Json,
         now_unix_ms: now_unix_ms(),
         out: &mut out,
@@ -44,17 +47,21 @@ pub fn main() -> ExitCode {
             Exit(1)
         }
     };
-    let _ = out.flush();
     ExitCode::from(exit.0)
 }
 
 /// Runs one command and shows its error, if it has one.
-pub async fn run(cli: Cli, screen: &mut Screen<'_>) -> Exit {
+async fn run(cli: Cli, screen: &mut Screen<'_>) -> Exit {
     let on_error = match &cli.command {
         Command::Policy(policy) => policy.exit_on_error(),
         _ => Exit(1),
     };
-    match dispatch(cli, screen).await {
+    let ended = match dispatch(cli, screen).await {
+        // What does not end with a line break is still in memory, and the disk may be full.
+        Ok(exit) => screen.out.flush().map(|()| exit).map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    match ended {
         Ok(exit) => exit,
         Err(Failure::OutputClosed) => Exit(0),
         Err(Failure::Api(error)) => {

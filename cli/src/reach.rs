@@ -3,9 +3,10 @@
 use crate::{
     args::Global,
     config::{Flag, Settings, Sources, load},
+    units::show_ms,
 };
 use figment::value::Value;
-use isobar_api::ApiError;
+use isobar_api::{ApiError, ErrorCode, limits::DEADLINE_MS_MAX};
 use isobar_client::{Client, ControllerClient};
 
 /// The configuration with global options and further flags on top.
@@ -31,13 +32,23 @@ pub fn list<T: ToString>(items: &[T]) -> Value {
 
 /// A connection to the cluster.
 pub async fn cluster(global: &Global) -> Result<Client, ApiError> {
-    Client::connect(settings(global, Vec::new())?.client_config()).await
+    Client::connect(client_settings(global)?.client_config()).await
 }
 
 /// A connection to the controller.
 pub fn controller(global: &Global) -> Result<ControllerClient, ApiError> {
-    let client = settings(global, Vec::new())?.client;
+    let client = client_settings(global)?.client;
     ControllerClient::new(&client.controller, client.timeout_ms)
+}
+
+fn client_settings(global: &Global) -> Result<Settings, ApiError> {
+    let settings = settings(global, Vec::new())?;
+    if !(1..=DEADLINE_MS_MAX).contains(&settings.client.timeout_ms) {
+        let longest = show_ms(DEADLINE_MS_MAX);
+        let message = format!("--timeout (client.timeout_ms) must be 1ms to {longest}");
+        return Err(ApiError::new(ErrorCode::BadConfig, message));
+    }
+    Ok(settings)
 }
 
 /// Who gives an order, for the record.

@@ -17,8 +17,10 @@ pub struct Screen<'a> {
     pub json: bool,
     /// Colours, on stderr only.
     pub colour: bool,
-    /// Progress bars.
+    /// Progress bars: stderr is a terminal.
     pub terminal: bool,
+    /// Stdout is a terminal, so that a prompt follows what is shown.
+    pub prompt_follows: bool,
     /// The time, for ages.
     pub now_unix_ms: u64,
 }
@@ -126,6 +128,7 @@ mod tests {
             json: false,
             colour: false,
             terminal: false,
+            prompt_follows: false,
             now_unix_ms: 0,
         };
         screen.fail(&ApiError::new(ErrorCode::Unavailable, "s1 has no leader"));

@@ -16,14 +16,7 @@ mod sizes;
 mod support;
 
 use isobar_client::{ReadLevel, TableHandle};
-use support::cluster::Cluster;
-
-/// Tests drive processes with plain blocking code; only the client is asynchronous.
-fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("a runtime").block_on(work)
-}
+use support::{cluster::Cluster, wait};
 
 async fn open_table(cluster: &Cluster) -> TableHandle {
     cluster.shards("orders").await;

@@ -21,7 +21,10 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use support::cluster::{Cluster, Plan};
+use support::{
+    cluster::{Cluster, Plan},
+    wait,
+};
 use verdict::Verdict;
 
 const REGIONS: [&str; 4] = ["eu", "us", "asia", "eu"];
@@ -65,13 +68,6 @@ fn start(plan: Plan) -> Cluster {
     let cluster = Cluster::start(plan);
     wait(async { cluster.create_table(TABLE, 3, &["c", "e", "g"]).await });
     cluster
-}
-
-/// Tests drive processes with plain blocking code; only the client is asynchronous.
-fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("a runtime").block_on(work)
 }
 
 fn record_path(cluster: &Cluster) -> PathBuf {

@@ -1,23 +1,11 @@
-//! The binary as a user meets it: help, errors, exit codes.
+//! The binary as a user meets it: help, errors, exit codes, `isobar up`.
 
-use std::{
-    net::TcpListener,
-    process::{Command, Output},
-};
+mod support;
+#[path = "program/up.rs"]
+mod up;
 
-fn isobar(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
-    for (name, _) in std::env::vars() {
-        if name.starts_with("ISOBAR_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(args).env("COLUMNS", "100").output().expect("the binary was just built")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("text")
-}
+use std::net::TcpListener;
+use support::{isobar, program, text};
 
 /// An address where nobody listens.
 fn nobody() -> String {
@@ -27,7 +15,7 @@ fn nobody() -> String {
 
 #[test]
 fn help_names_every_noun() {
-    let output = isobar(&["--help"]);
+    let output = isobar(["--help"]);
     assert!(output.status.success());
     let expected = "\
 Commands:
@@ -60,7 +48,7 @@ Commands:
 
 #[test]
 fn misuse_exits_with_two_and_says_what_was_meant() {
-    let output = isobar(&["kv", "gett", "orders", "k"]);
+    let output = isobar(["kv", "gett", "orders", "k"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
     assert!(text(&output.stderr).contains("'get'"), "{}", text(&output.stderr));
@@ -69,7 +57,7 @@ fn misuse_exits_with_two_and_says_what_was_meant() {
 #[test]
 fn a_cluster_that_is_not_there_is_an_error_with_a_next_step() {
     let address = nobody();
-    let output = isobar(&["kv", "get", "orders", "k", "--connect", &address, "--timeout", "300ms"]);
+    let output = isobar(["kv", "get", "orders", "k", "--connect", &address, "--timeout", "300ms"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty(), "talk does not belong on stdout");
     let error = text(&output.stderr);
@@ -81,7 +69,7 @@ fn a_cluster_that_is_not_there_is_an_error_with_a_next_step() {
 #[test]
 fn a_controller_that_is_not_there_is_named() {
     let address = nobody();
-    let output = isobar(&["plan", "list", "--controller", &address, "--timeout", "300ms"]);
+    let output = isobar(["plan", "list", "--controller", &address, "--timeout", "300ms"]);
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(error.starts_with("error ISO-5003: no controller answers at "), "{error}");
@@ -97,6 +85,9 @@ fn bad_addresses_keys_and_versions_are_refused_before_anything_is_sent() {
     };
     refused(&["node-list", "--connect", "localhost"], "error ISO-5002: `localhost`");
     refused(&["node-list", "--connect", "localhost:99999"], "error ISO-5002");
+    refused(&["node-list", "--timeout", "0"], "error ISO-5001: --timeout (client.timeout_ms) must");
+    refused(&["mode", "--timeout", "1h"], "must be 1ms to 5m 0s");
+    refused(&["plan", "list", "--limit", "501"], "1..=500");
     refused(&["kv", "get", "t", "\\z"], "error ISO-1001: a backslash");
     refused(&["kv", "cas", "t", "k", "v", "--expect", "1.2"], "is not a row version");
     refused(&["table", "create", "Orders"], "error ISO-1001: `Orders` is not a table name");
@@ -110,10 +101,22 @@ fn bad_addresses_keys_and_versions_are_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn an_empty_variable_is_none() {
+    let mut command = program();
+    for name in ["ISOBAR_CONNECT", "ISOBAR_CONTROLLER", "ISOBAR_CONFIG"] {
+        command.env(name, "");
+    }
+    let output = command.args(["config", "show"]).output().expect("it runs");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("connect = [\"127.0.0.1:7411\"]"), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains("controller = \"127.0.0.1:7420\""), "{shown}");
+}
+
+#[test]
 fn policy_errors_do_not_look_like_differences() {
-    let output = isobar(&["policy", "set", "no/such/file.toml"]);
+    let output = isobar(["policy", "set", "no/such/file.toml"]);
     assert_eq!(output.status.code(), Some(3));
-    let output = isobar(&["policy", "show", "--controller", &nobody(), "--timeout", "200ms"]);
+    let output = isobar(["policy", "show", "--controller", &nobody(), "--timeout", "200ms"]);
     assert_eq!(output.status.code(), Some(1));
 }
 
@@ -123,7 +126,7 @@ fn configuration_is_checked_and_shown() {
     let path = dir.path().join("isobar.toml");
     let file = path.to_str().expect("text");
     std::fs::write(&path, "[node]\nlisen = \"127.0.0.1:1\"\n").expect("room");
-    let output = isobar(&["config", "check", file]);
+    let output = isobar(["config", "check", file]);
     assert_eq!(output.status.code(), Some(1));
     let expected = format!(
         "error ISO-5001: {file}: there is no key `node.lisen`; did you mean `node.listen`?\n  \
@@ -132,21 +135,21 @@ fn configuration_is_checked_and_shown() {
     assert_eq!(text(&output.stderr), expected);
 
     std::fs::write(&path, "[node]\nzone = \"b\"\n").expect("room");
-    let output = isobar(&["config", "check", file]);
+    let output = isobar(["config", "check", file]);
     assert_eq!(text(&output.stdout), format!("{file} is right\n"));
-    let output = isobar(&["config", "show", "--config", file, "-o", "json", "--timeout", "3s"]);
+    let output = isobar(["config", "show", "--config", file, "-o", "json", "--timeout", "3s"]);
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert_eq!(shown["node"]["zone"], "b");
     assert_eq!(shown["client"]["timeout_ms"], 3_000);
-    let output = isobar(&["config", "show", "--config", "no/such/file"]);
+    let output = isobar(["config", "show", "--config", "no/such/file"]);
     assert!(text(&output.stderr).starts_with("error ISO-5004: no/such/file: "));
 }
 
 #[test]
 fn data_sets_are_listed_as_text_and_as_json() {
-    let output = isobar(&["dataset", "list"]);
+    let output = isobar(["dataset", "list"]);
     assert!(text(&output.stdout).starts_with("NAME "), "{}", text(&output.stdout));
-    let output = isobar(&["dataset", "list", "-o", "json"]);
+    let output = isobar(["dataset", "list", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert!(list.as_array().is_some_and(|sets| !sets.is_empty()));
 }
@@ -154,7 +157,7 @@ fn data_sets_are_listed_as_text_and_as_json() {
 #[test]
 fn completions_are_made_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let output = isobar(&["completions", shell]);
+        let output = isobar(["completions", shell]);
         assert!(output.status.success() && text(&output.stdout).contains("node-drain"), "{shell}");
     }
 }

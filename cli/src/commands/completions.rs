@@ -8,8 +8,11 @@ use crate::{
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-/// Prints a completion script: `isobar completions bash > /etc/bash_completion.d/isobar`.
+/// Which script.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "For instance: isobar completions bash > ~/.local/share/bash-completion/completions/isobar"
+)]
 pub struct Completions {
     /// Shell
     shell: Shell,

@@ -1,6 +1,6 @@
 //! `isobar controller`: run one controller until it is told to stop.
 
-use super::node::stop_on_signal;
+use super::serve::{Given, Serve};
 use crate::{
     args::Global,
     config::Flag,
@@ -8,10 +8,10 @@ use crate::{
     reach,
     screen::Screen,
 };
-use clap::Args;
+use clap::{Args, ValueHint};
 use isobar_api::{ApiError, policy::Mode};
 use isobar_controller::ControllerService;
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 /// Options cover the file (--config) and the environment; --connect names the nodes to start from.
 #[derive(Args, Debug, Default)]
@@ -20,8 +20,8 @@ pub struct Controller {
     #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,
     /// Where its SQLite file lies
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<String>,
     /// PostgreSQL instead of SQLite
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
@@ -29,47 +29,33 @@ pub struct Controller {
     #[arg(long)]
     pub mode: Option<Mode>,
     /// Policy file for the very first start
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Any key of the configuration
-    #[arg(long = "set", value_parser = Flag::parse, value_name = "KEY=VALUE")]
-    pub set: Vec<Flag>,
-    /// Stop when stdin ends: the parent holds it open as long as it lives
-    #[arg(long)]
-    pub exit_with_parent: bool,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub policy: Option<String>,
+    /// Options that a node has too.
+    #[command(flatten)]
+    pub serve: Serve,
 }
 
 impl Controller {
-    /// The flags as configuration.
-    pub fn flags(self, connect: &[String]) -> Vec<Flag> {
-        let mut flags = self.set;
-        let mut text = |key: &str, value: Option<String>| {
-            flags.extend(value.map(|value| Flag::new(key, value)));
-        };
-        text("controller.listen", self.listen.map(|a| a.to_string()));
-        text("controller.data_dir", self.data_dir.map(|p| p.display().to_string()));
-        text("controller.database_url", self.database_url);
-        text("controller.mode", self.mode.map(|m| m.to_string()));
-        text("controller.policy", self.policy.map(|p| p.display().to_string()));
-        if !connect.is_empty() {
-            flags.push(Flag::new("controller.connect", reach::list(connect)));
-        }
-        flags
+    /// The options as configuration.
+    fn flags(&self, connect: &[String]) -> Vec<Flag> {
+        let mut given = Given::default();
+        given.take("controller.listen", self.listen.map(|a| a.to_string()));
+        given.take("controller.data_dir", self.data_dir.clone());
+        given.take("controller.database_url", self.database_url.clone());
+        given.take("controller.mode", self.mode.map(|m| m.to_string()));
+        given.take("controller.policy", self.policy.clone());
+        given.take_list("controller.connect", connect);
+        self.serve.flags(given.0)
     }
 }
 
 /// Runs the command: returns when the controller has stopped.
 pub async fn run(args: Controller, global: &Global, screen: &mut Screen<'_>) -> Outcome {
-    let exit_with_parent = args.exit_with_parent;
     let settings = reach::settings(global, args.flags(&global.connect))?;
     settings.controller.validate()?;
     let instance = settings.controller.listen.to_string();
-    let telemetry = settings.observability("isobar-controller", &instance);
-    let _traces = isobar_telemetry::observability::init(&telemetry).map_err(ApiError::from)?;
-    let stop = stop_on_signal()?;
-    if exit_with_parent {
-        crate::processes::exit_with_parent(stop.clone());
-    }
+    let (_traces, stop) = args.serve.begin(&settings, "isobar-controller", &instance)?;
     let service = ControllerService::start(settings.controller).await?;
     screen.say(&format!("controller listens on {}", service.address()));
     service.run(stop.cancelled_owned()).await.map_err(ApiError::from)?;

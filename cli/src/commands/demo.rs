@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The last line of stdout with `-o json` is one JSON document. Exit code 1 if an acknowledged write is missing at the end.
-`isobar` has a page on what is measured and how: docs/src/demo.md.")]
+What is measured, and how: docs/src/demo.md.")]
 pub struct Demo {
     /// Seconds from the start to the end of the load, setting up included; the final check and the stop come on top
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(30..=3_600))]

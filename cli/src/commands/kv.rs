@@ -1,8 +1,9 @@
 //! `isobar kv`: rows.
 
+use super::input;
 use crate::{
     args::Global,
-    failure::{DONE, Exit, Outcome, file_error},
+    failure::{DONE, Exit, Outcome},
     reach,
     screen::{Screen, table},
 };
@@ -14,7 +15,7 @@ use isobar_api::{
 };
 use isobar_client::{ReadLevel, Row, ScanPage, WriteOutcome};
 use serde_json::{Value, json};
-use std::{io::Read, path::PathBuf};
+use std::path::PathBuf;
 
 const KEYS: &str = "Keys and values are text; \\xNN stands for any byte and \\\\ for a backslash.";
 
@@ -22,7 +23,10 @@ const KEYS: &str = "Keys and values are text; \\xNN stands for any byte and \\\\
 #[derive(Debug, Subcommand)]
 pub enum Kv {
     /// Set a row
-    #[command(after_help = KEYS)]
+    #[command(
+        after_help = KEYS,
+        override_usage = "isobar kv put [OPTIONS] <TABLE> <KEY> <VALUE|--value-file <FILE>>"
+    )]
     Put(Put),
     /// Print a row's value as it is; exit code 1 if there is no row
     #[command(after_help = KEYS)]
@@ -34,7 +38,10 @@ pub enum Kv {
     #[command(after_help = KEYS)]
     Scan(Scan),
     /// Compare and set: write only if the row has the expected version; exit code 1 if it has another
-    #[command(after_help = KEYS)]
+    #[command(
+        after_help = KEYS,
+        override_usage = "isobar kv cas [OPTIONS] --expect <VERSION> <TABLE> <KEY> <VALUE|--value-file <FILE>|--delete>"
+    )]
     Cas(Cas),
 }
 
@@ -84,16 +91,16 @@ pub struct Scan {
     /// Table
     table: String,
     /// First key
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
     start: String,
     /// First key that is not listed any more
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "KEY")]
     end: String,
     /// Only keys that begin with this
     #[arg(long, conflicts_with_all = ["start", "end"], value_name = "KEY")]
     prefix: Option<String>,
     /// Most rows
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_name = "ROWS")]
     limit: usize,
     /// How fresh: linearizable, bounded:MS or local
     #[arg(long, default_value = "linearizable", value_name = "LEVEL")]
@@ -149,9 +156,9 @@ async fn get(args: Get, global: &Global, screen: &mut Screen<'_>) -> Outcome {
         return screen.show(&document(&row), |_| String::new());
     }
     screen.raw(&row.value)?;
-    if screen.terminal {
-        // Only so that the prompt begins on a line of its own; piped bytes stay as they are.
-        screen.say("");
+    // Only so that the prompt begins on a line of its own; piped bytes stay as they are.
+    if screen.prompt_follows && !row.value.ends_with(b"\n") {
+        screen.raw(b"\n")?;
     }
     Ok(DONE)
 }
@@ -167,12 +174,12 @@ async fn scan(args: Scan, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let range = range(&args)?;
     let table = reach::cluster(global).await?.table(&args.table).await?;
     let page = table.scan(&range, args.limit, args.read).await?;
-    if let Some(resume) = page.resume.as_ref().filter(|_| !screen.json) {
-        let resume = key_to_text(resume);
-        screen.say(&format!("{} rows, more from --start '{resume}'", page.rows.len()));
+    let resume = page.resume.as_ref().map(|key| key_to_text(key));
+    if let Some(resume) = &resume {
+        let quoted = resume.replace('\'', "\\x27");
+        screen.say(&format!("{} rows, more from --start '{quoted}'", page.rows.len()));
     }
     let rows: Vec<Value> = page.rows.iter().map(document).collect();
-    let resume = page.resume.as_ref().map(|key| key_to_text(key));
     screen.show(&json!({ "rows": rows, "resume": resume }), |_| listing(&page))
 }
 
@@ -181,11 +188,11 @@ async fn cas(args: Cas, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let value = if args.delete { None } else { Some(content(args.content)?) };
     let table = reach::cluster(global).await?.table(&args.place.table).await?;
     let outcome = table.compare_and_set(key, args.expect, value).await?;
-    let current: Vec<String> = outcome.current.iter().map(ToString::to_string).collect();
+    let current = outcome.current.first().filter(|version| **version != Version::ABSENT);
     let document = json!({
         "applied": outcome.applied,
         "version": outcome.applied.then(|| outcome.version.to_string()),
-        "current": current.first(),
+        "current": current.map(ToString::to_string),
     });
     screen.show(&document, |_| cas_text(&outcome))?;
     Ok(if outcome.applied { DONE } else { Exit(1) })
@@ -205,16 +212,8 @@ fn content(content: Content) -> Result<Bytes, ApiError> {
     let Some(path) = content.value_file else {
         return Ok(key_from_text(&content.value.unwrap_or_default())?.into());
     };
-    let mut bytes = Vec::new();
     // One byte more than allowed is enough to see that it is too much.
-    let most = isobar_api::limits::VALUE_BYTES_MAX as u64 + 1;
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(&path).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| file_error(&path, &error))?;
-    Ok(bytes.into())
+    Ok(input::read(&path, isobar_api::limits::VALUE_BYTES_MAX as u64 + 1)?.into())
 }
 
 fn range(args: &Scan) -> Result<KeyRange, ApiError> {

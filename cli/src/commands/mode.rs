@@ -1,12 +1,6 @@
 //! `isobar mode`: how much the controller does by itself, and how it stands.
 
-use crate::{
-    args::Global,
-    failure::Outcome,
-    reach,
-    screen::Screen,
-    units::{show_age, show_ms},
-};
+use crate::{args::Global, failure::Outcome, reach, screen::Screen, units::show_ms};
 use clap::Args;
 use isobar_api::{plan::ControllerStatus, policy::Mode};
 
@@ -33,10 +27,9 @@ pub async fn run(args: ModeArgs, global: &Global, screen: &mut Screen<'_>) -> Ou
 
 fn describe(status: &ControllerStatus, now_unix_ms: u64) -> String {
     let lease = if status.leads { "holds the lease" } else { "stands by" };
-    let age = status.oldest_report_age_ms.map_or_else(
-        || "no report yet".into(),
-        |ms| format!("oldest report {}", show_age(now_unix_ms.saturating_sub(ms), now_unix_ms)),
-    );
+    let age = status
+        .oldest_report_age_ms
+        .map_or_else(|| "no report yet".into(), |ms| format!("oldest report {} ago", show_ms(ms)));
     let states: Vec<String> =
         status.directives_by_state.iter().map(|(state, n)| format!("{n} {state}")).collect();
     let champions: Vec<String> =

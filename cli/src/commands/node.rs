@@ -1,5 +1,6 @@
 //! `isobar node`: run one storage node until it is told to stop.
 
+use super::serve::{Given, Serve};
 use crate::{
     args::Global,
     config::Flag,
@@ -7,12 +8,10 @@ use crate::{
     reach,
     screen::Screen,
 };
-use clap::Args;
-use isobar_api::{ApiError, ErrorCode, NodeId, Region};
+use clap::{Args, ValueHint};
+use isobar_api::{NodeId, Region};
 use isobar_node::service::NodeService;
-use std::{net::SocketAddr, path::PathBuf};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use std::net::SocketAddr;
 
 /// Options cover the file (--config) and the environment; `isobar config show` prints every key.
 #[derive(Args, Debug, Default)]
@@ -27,8 +26,9 @@ pub struct Node {
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
     /// Where its data lies
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    // A text, as configuration is: a path that is none would be changed without a word.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<String>,
     /// Its region
     #[arg(long)]
     pub region: Option<Region>,
@@ -47,72 +47,40 @@ pub struct Node {
     /// Storage engine: rocksdb or memory
     #[arg(long)]
     pub engine: Option<String>,
-    /// Any key of the configuration
-    #[arg(long = "set", value_parser = Flag::parse, value_name = "KEY=VALUE")]
-    pub set: Vec<Flag>,
-    /// Stop when stdin ends: the parent holds it open as long as it lives
-    #[arg(long)]
-    pub exit_with_parent: bool,
+    /// Options that a controller has too.
+    #[command(flatten)]
+    pub serve: Serve,
 }
 
 impl Node {
-    /// The flags as configuration.
-    pub fn flags(self) -> Vec<Flag> {
-        let mut flags = self.set;
-        let mut text = |key: &str, value: Option<String>| {
-            flags.extend(value.map(|value| Flag::new(key, value)));
-        };
-        text("node.listen", self.listen.map(|a| a.to_string()));
-        text("node.advertise", self.advertise);
-        text("node.data_dir", self.data_dir.map(|p| p.display().to_string()));
-        text("node.region", self.region.map(String::from));
-        text("node.zone", self.zone);
-        text("node.cluster_name", self.cluster_name);
-        text("node.engine", self.engine);
-        flags.extend(self.node_id.map(|id| Flag::new("node.node_id", id.0)));
-        if !self.seeds.is_empty() {
-            flags.push(Flag::new("node.seeds", reach::list(&self.seeds)));
-        }
-        if !self.founders.is_empty() {
-            let ids: Vec<u64> = self.founders.iter().map(|id| id.0).collect();
-            flags.push(Flag::new("node.founders", ids));
-        }
-        flags
+    /// The options as configuration.
+    fn flags(&self) -> Vec<Flag> {
+        let mut given = Given::default();
+        given.take("node.node_id", self.node_id.map(|id| id.0));
+        given.take("node.listen", self.listen.map(|a| a.to_string()));
+        given.take("node.advertise", self.advertise.clone());
+        given.take("node.data_dir", self.data_dir.clone());
+        given.take("node.region", self.region.clone().map(String::from));
+        given.take("node.zone", self.zone.clone());
+        given.take("node.cluster_name", self.cluster_name.clone());
+        given.take("node.engine", self.engine.clone());
+        given.take_list("node.seeds", &self.seeds);
+        let founders: Vec<u64> = self.founders.iter().map(|id| id.0).collect();
+        given.take("node.founders", (!founders.is_empty()).then_some(founders));
+        self.serve.flags(given.0)
     }
 }
 
 /// Runs the command: returns when the node has stopped.
 pub async fn run(args: Node, global: &Global, screen: &mut Screen<'_>) -> Outcome {
-    let exit_with_parent = args.exit_with_parent;
     let settings = reach::settings(global, args.flags())?;
     settings.node.validate()?;
     let id = settings.node.node_id;
-    let telemetry = settings.observability("isobar-node", &id.to_string());
-    let _traces = isobar_telemetry::observability::init(&telemetry).map_err(ApiError::from)?;
-    let stop = stop_on_signal()?;
-    if exit_with_parent {
-        crate::processes::exit_with_parent(stop.clone());
-    }
+    let (_traces, stop) = args.serve.begin(&settings, "isobar-node", &id.to_string())?;
     let service = NodeService::start(settings.node.clone()).await?;
     screen.say(&format!("node {id} listens on {}", settings.node.listen));
     service.run(stop).await?;
     Ok(DONE)
-}
-
-/// Cancelled by SIGINT (Ctrl-C) or SIGTERM.
-pub fn stop_on_signal() -> Result<CancellationToken, ApiError> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind).map_err(|error| {
-            ApiError::new(ErrorCode::Internal, format!("no signal handler: {error}"))
-        })?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
-    }
-    Ok(stop)
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@ use crate::{
     screen::{Screen, table},
     units::show_age,
 };
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use isobar_api::{
     DirectiveId, PlanId,
     plan::{DirectiveRecord, PlanRecord, PlanSummary},
 };
+
+/// Plans that a controller lists at once.
+const PLANS_MAX: u32 = 500;
 
 /// The verbs of `plan`.
 #[derive(Debug, Subcommand)]
@@ -20,7 +23,7 @@ pub enum Plan {
     /// List the newest plans
     List {
         /// Most plans
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=i64::from(PLANS_MAX)))]
         limit: u32,
         /// Also plans that chose nothing
         #[arg(long)]
@@ -58,8 +61,10 @@ pub async fn run(verb: Plan, global: &Global, screen: &mut Screen<'_>) -> Outcom
     let now = screen.now_unix_ms;
     match verb {
         Plan::List { limit, all } => {
-            let mut plans = controller.plans(limit).await?;
+            // Those that chose nothing are many, and must not crowd out the others.
+            let mut plans = controller.plans(if all { limit } else { PLANS_MAX }).await?;
             plans.retain(|plan| all || !plan.directives.is_empty());
+            plans.truncate(limit as usize);
             screen.show(&plans, |plans| listing(plans, now))
         }
         Plan::Show { plan } => {

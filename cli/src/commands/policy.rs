@@ -1,5 +1,6 @@
 //! `isobar policy`: what the controller may do, how far and how fast.
 
+use super::input;
 use crate::{
     args::Global,
     failure::{DONE, Exit, Outcome, file_error},
@@ -29,7 +30,7 @@ pub enum Policy {
 /// `policy set`
 #[derive(Args, Debug)]
 pub struct Set {
-    /// TOML file; absent keys have their defaults
+    /// TOML file; absent keys have their defaults; `-`: from stdin
     file: PathBuf,
     /// Make it active; without this nothing is changed
     #[arg(long, conflicts_with = "dry_run")]
@@ -61,13 +62,13 @@ pub async fn run(verb: Policy, global: &Global, screen: &mut Screen<'_>) -> Outc
 }
 
 async fn set(args: Set, global: &Global, screen: &mut Screen<'_>) -> Outcome {
-    let size = std::fs::metadata(&args.file).map_err(|error| file_error(&args.file, &error))?.len();
-    if size > FILE_BYTES_MAX {
-        let error = std::io::Error::other(format!("{size} bytes are too many for a policy"));
+    let bytes = input::read(&args.file, FILE_BYTES_MAX + 1)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let error = std::io::Error::other(format!("a policy has at most {FILE_BYTES_MAX} bytes"));
         return Err(file_error(&args.file, &error).into());
     }
-    let text =
-        std::fs::read_to_string(&args.file).map_err(|error| file_error(&args.file, &error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| file_error(&args.file, &std::io::Error::other(error)))?;
     let controller = reach::controller(global)?;
     let state = controller.set_policy(&text, !args.apply, &reach::owner()).await?;
     screen.show(&state, difference)?;

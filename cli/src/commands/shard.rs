@@ -67,7 +67,9 @@ pub async fn run(verb: Shard, global: &Global, screen: &mut Screen<'_>) -> Outco
         }
         Shard::Describe { shard } => {
             let entry = client.shard_map().await?.into_iter().find(|entry| entry.shard_id == shard);
-            let entry = entry.ok_or_else(|| invalid(format!("there is no shard {shard}")))?;
+            let entry = entry.ok_or_else(|| {
+                invalid(format!("there is no shard {shard}: see `isobar shard list`"))
+            })?;
             let table = name_of(&entry, &tables);
             let replicas = ask_replicas(&client, &entry).await;
             screen.show(&Description { shard: entry, table, replicas }, describe)

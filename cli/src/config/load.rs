@@ -3,9 +3,9 @@
 use super::{Settings, keys};
 use crate::failure::file_error;
 use figment::{
-    Figment,
+    Figment, Metadata, Profile, Provider,
     providers::{Format, Serialized, Toml},
-    value::Value,
+    value::{Dict, Map, Value},
 };
 use isobar_api::{ApiError, ErrorCode};
 use std::path::Path;
@@ -31,10 +31,9 @@ impl Flag {
     /// Reads `key=value`; the value is a number, `true`, a list in brackets or a text.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok(Self {
-                key: key.trim().into(),
-                value: value.parse().expect("every text is a value"),
-            }),
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self::new(key.trim(), typed(key.trim(), value)))
+            }
             _ => Err(format!("`{text}` is not a setting: write KEY=VALUE")),
         }
     }
@@ -72,19 +71,21 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ApiError> {
             ApiError::new(ErrorCode::BadConfig, format!("{name}: {}", error.to_string().trim()))
         })?;
         keys::check(&name, keys::leaves(&value).keys().map(String::as_str))?;
-        figment = figment.merge(Toml::string(&text));
+        figment = figment.merge(Named(name, Toml::string(&text)));
     }
     for (name, value) in &sources.environment {
         let Some(key) = environment_key(name) else {
             continue;
         };
         keys::check(name, [key.as_str()])?;
-        let value: Value = value.parse().expect("every text is a value");
-        figment = figment.merge(Serialized::default(&key, value));
+        let value = Serialized::default(&key, typed(&key, value));
+        figment = figment.merge(Named(name.clone(), value));
     }
     for flag in &sources.flags {
-        keys::check("command line", [flag.key.as_str()])?;
-        figment = figment.merge(Serialized::default(&flag.key, flag.value.clone()));
+        let name = "command line";
+        keys::check(name, [flag.key.as_str()])?;
+        let value = Serialized::default(&flag.key, flag.value.clone());
+        figment = figment.merge(Named(name.into(), value));
     }
     figment.extract().map_err(|error| {
         let all: Vec<String> = error.into_iter().map(|e| one_line(&e)).collect();
@@ -92,9 +93,32 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ApiError> {
     })
 }
 
+/// What a text stands for. Where a text is wanted, `7` and `true` are texts too.
+fn typed(key: &str, text: &str) -> Value {
+    let value: Value = text.parse().expect("every text is a value");
+    let wants_text = keys::defaults().get(key).is_some_and(toml::Value::is_str);
+    if wants_text && value.as_str().is_none() { text.into() } else { value }
+}
+
+/// A source by the name that its user knows.
+struct Named<P>(String, P);
+
+impl<P: Provider> Provider for Named<P> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.0.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        self.1.data()
+    }
+}
+
+/// Where, which key, and what is wrong with its value.
 fn one_line(error: &figment::Error) -> String {
-    let key = error.path.join(".");
-    if key.is_empty() { error.kind.to_string() } else { format!("{key}: {}", error.kind) }
+    let source = error.metadata.as_ref().map(|metadata| metadata.name.to_string());
+    let key = Some(error.path.join(".")).filter(|key| !key.is_empty());
+    let parts = [source, key, Some(error.kind.to_string())];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 /// `ISOBAR_NODE__RAFT__HEARTBEAT_MS` sets `node.raft.heartbeat_ms`; names without `__` belong to flags.
@@ -155,6 +179,8 @@ mod tests {
             let sources = Sources { file: Some(file.path()), ..Sources::default() };
             let error = load(&sources).expect_err("refused");
             assert_eq!(error.code, ErrorCode::BadConfig);
+            let name = format!("{}: ", file.path().display());
+            assert!(error.message.starts_with(&name), "{}", error.message);
             error.message
         };
         assert!(refused("[node]\nlisen = \"x\"").contains("did you mean `node.listen`?"));
@@ -170,6 +196,15 @@ mod tests {
             error.message,
             "ISOBAR_NODE__LISEN: there is no key `node.lisen`; did you mean `node.listen`?"
         );
+        let sources = Sources {
+            environment: environment(&[("ISOBAR_NODE__REQUESTS_MAX", "many")]),
+            ..Sources::default()
+        };
+        let error = load(&sources).expect_err("no number").message;
+        assert!(error.starts_with("ISOBAR_NODE__REQUESTS_MAX: node.requests_max: "), "{error}");
+        let flags = vec![Flag::parse("node.requests_max=many").expect("a setting")];
+        let error = load(&Sources { flags, ..Sources::default() }).expect_err("no number").message;
+        assert!(error.starts_with("command line: node.requests_max: "), "{error}");
     }
 
     #[test]
@@ -180,9 +215,16 @@ mod tests {
 
     #[test]
     fn settings_on_the_command_line_have_types() {
-        let flag = Flag::parse("node.raft.heartbeat_ms=50").expect("a setting");
-        let sources = Sources { flags: vec![flag], ..Sources::default() };
-        assert_eq!(load(&sources).expect("it reads").node.raft.heartbeat_ms, 50);
+        let flags = ["node.raft.heartbeat_ms=50", "node.zone=7", "node.seeds=[\"a:1\"]"]
+            .map(|text| Flag::parse(text).expect("a setting"));
+        let sources = Sources {
+            flags: flags.into(),
+            environment: environment(&[("ISOBAR_NODE__CLUSTER_NAME", "2026")]),
+            ..Sources::default()
+        };
+        let node = load(&sources).expect("it reads").node;
+        assert_eq!((node.raft.heartbeat_ms, node.zone.as_str()), (50, "7"));
+        assert_eq!((node.cluster_name.as_str(), node.seeds), ("2026", vec!["a:1".to_owned()]));
         assert!(Flag::parse("node.zone").is_err());
     }
 }

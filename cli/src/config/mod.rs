@@ -83,17 +83,24 @@ impl Default for TelemetrySettings {
     }
 }
 
+impl TelemetrySettings {
+    /// Refuses what cannot work.
+    pub fn validate(&self) -> Result<(), ApiError> {
+        if (0.0..=1.0).contains(&self.trace_sample_ratio) {
+            return Ok(());
+        }
+        let message = "telemetry.trace_sample_ratio must be 0 to 1";
+        Err(ApiError::new(ErrorCode::BadConfig, message))
+    }
+}
+
 impl Settings {
     /// Refuses what cannot work, section by section.
     pub fn validate(&self) -> Result<(), ApiError> {
         self.client_config().validate()?;
         self.node.validate()?;
         self.controller.validate()?;
-        if !(0.0..=1.0).contains(&self.telemetry.trace_sample_ratio) {
-            let message = "telemetry.trace_sample_ratio must be 0 to 1";
-            return Err(ApiError::new(ErrorCode::BadConfig, message));
-        }
-        Ok(())
+        self.telemetry.validate()
     }
 
     /// The client's configuration.

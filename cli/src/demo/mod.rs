@@ -19,8 +19,9 @@ mod talk;
 mod workload;
 
 use crate::{
-    commands::{demo::Demo, node::stop_on_signal},
+    commands::demo::Demo,
     failure::{DONE, Exit, Failure, Outcome},
+    processes::stop_on_signal,
     screen::Screen,
 };
 use cluster::Cluster;

@@ -8,10 +8,12 @@ mod parent;
 mod ports;
 mod probe;
 mod settings;
+mod signals;
 
 pub use parent::exit_with_parent;
 pub use ports::{check_free, free_addresses};
 pub use settings::{controller_toml, node_toml};
+pub use signals::stop_on_signal;
 
 use crate::failure::file_error;
 use isobar_api::{ApiError, ErrorCode};
@@ -173,13 +175,12 @@ impl Process {
     fn died(&self, status: ExitStatus) -> ApiError {
         let tail = self.tail();
         let message = format!("{} ended early ({status}){tail}", self.spec.name);
-        // What the child said of itself is the better code.
-        let mut codes = tail.split_whitespace().filter_map(|word| {
-            ErrorCode::parse(word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-'))
-        });
-        let unsaid =
-            if status.signal().is_some() { ErrorCode::Unavailable } else { ErrorCode::Internal };
-        ApiError::new(codes.next_back().unwrap_or(unsaid), message)
+        let code = match status.signal() {
+            // Whatever its log ends with was not about this.
+            Some(_) => ErrorCode::Unavailable,
+            None => last_error(&tail).unwrap_or(ErrorCode::Internal),
+        };
+        ApiError::new(code, message)
     }
 
     fn tail(&self) -> String {
@@ -207,6 +208,13 @@ pub async fn stop_all(processes: impl IntoIterator<Item = Process>, grace: Durat
 fn open_log(path: &Path) -> Result<File, ApiError> {
     let opened = OpenOptions::new().create(true).append(true).open(path);
     opened.map_err(|why| file_error(path, &why))
+}
+
+/// The code that a process ended with, by its own words: see [`crate::screen::Screen::fail`].
+fn last_error(log: &str) -> Option<ErrorCode> {
+    let codes =
+        log.lines().filter_map(|line| line.trim().strip_prefix("error ")?.split(':').next());
+    codes.filter_map(ErrorCode::parse).next_back()
 }
 
 fn log_tail(path: &Path) -> std::io::Result<String> {
@@ -239,7 +247,14 @@ mod tests {
         let tail = log_tail(file.path()).expect("it reads");
         assert_eq!(tail.lines().count(), LOG_TAIL_LINES);
         assert!(tail.starts_with("    line 492\n") && tail.ends_with("line 499"), "{tail}");
-        assert_eq!(log_tail(Path::new("no/such/log")).is_err(), true);
+        assert!(log_tail(Path::new("no/such/log")).is_err());
+    }
+
+    #[test]
+    fn a_process_gives_its_own_code_for_its_end() {
+        let log = "    WARN s1: ISO-2004: no leader\n    error ISO-3006: in use\n      next: stop ISO-1001\n";
+        assert_eq!(last_error(log), Some(ErrorCode::DirectoryLocked));
+        assert_eq!(last_error("    WARN s1: ISO-2004: no leader"), None);
     }
 
     #[test]

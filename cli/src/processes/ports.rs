@@ -1,30 +1,38 @@
 //! Ports: free ones for a trial, and whether wanted ones are free.
 
 use isobar_api::{ApiError, ErrorCode};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    ops::Range,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
-/// Numbers tried before giving up: each must be free for TCP and for UDP.
+/// Below the numbers that systems give to outgoing connections (32768 and up on Linux, 49152 and up elsewhere): one of
+/// these must not take a port between the choice and the start, or while a killed process is started again.
+const NUMBERS: Range<u16> = 10_000..32_000;
+/// Numbers that processes which search at the same time are apart.
+const APART: u32 = 100;
+/// Numbers tried for each port before giving up.
 const TRIES_MAX: usize = 1_000;
 
-/// Loopback addresses whose port is free for TCP (requests) and UDP (gossip). All are held until the last one is
-/// found, so they differ; they are released at return and may be taken by somebody else before they are used.
+/// Loopback addresses whose port is free for TCP (requests) and UDP (gossip). In one process a number comes again only
+/// after all others; another program may take one before it is used. [`ErrorCode::BadAddress`] if none is free.
 pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, ApiError> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut held: Vec<(TcpListener, Option<UdpSocket>)> = Vec::new();
-    let mut found = Vec::new();
-    for _ in 0..TRIES_MAX {
-        if found.len() == count {
-            return Ok(found);
-        }
-        let bound = TcpListener::bind(any).and_then(|tcp| Ok((tcp.local_addr()?, tcp)));
-        let (address, tcp) = bound.map_err(|why| taken(any, &why))?;
-        let udp = UdpSocket::bind(address).ok();
-        if udp.is_some() {
-            found.push(address);
-        }
-        held.push((tcp, udp));
-    }
-    Err(ApiError::new(ErrorCode::BadAddress, "no free ports on the loopback interface"))
+    let next = || SocketAddr::from((Ipv4Addr::LOCALHOST, next_number()));
+    let free = |_| {
+        let mut tried = std::iter::repeat_with(next).take(TRIES_MAX);
+        tried.find(|address| check_free(*address).is_ok()).ok_or_else(|| {
+            ApiError::new(ErrorCode::BadAddress, "no free ports on the loopback interface")
+        })
+    };
+    (0..count).map(free).collect()
+}
+
+fn next_number() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(APART);
+    let at = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+    NUMBERS.start + (at % NUMBERS.len() as u32) as u16
 }
 
 /// Refuses an address that somebody listens on.
@@ -53,7 +61,7 @@ mod tests {
     fn free_ports_differ_and_a_taken_one_is_refused() {
         let found = free_addresses(6).expect("six ports");
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 6);
-        assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() > 0));
+        assert!(found.iter().all(|a| a.ip().is_loopback() && NUMBERS.contains(&a.port())));
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
         let error = check_free(tcp.local_addr().expect("bound")).expect_err("taken");
         assert_eq!(error.code, ErrorCode::BadAddress);

@@ -4,6 +4,7 @@
 //! data/node-1.toml … controller.toml     configuration: yours to edit, read again at every start
 //! data/node-1/ … controller/             data
 //! data/logs/node-1.log …                 what the processes said
+//! data/up.lock                           held by the `up` that runs
 //! ```
 
 use crate::{
@@ -12,10 +13,11 @@ use crate::{
     failure::{file_error, invalid},
     processes::{controller_toml, node_toml},
 };
-use isobar_api::{ApiError, NodeId};
+use isobar_api::{ApiError, ErrorCode, NodeId};
 use isobar_controller::ControllerConfig;
 use isobar_node::NodeConfig;
 use std::{
+    fs::{File, TryLockError},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -26,8 +28,8 @@ const PORT_DEFAULT: u16 = 7411;
 /// The controller listens this far above the first node.
 const CONTROLLER_PORT_OFFSET: u16 = 9;
 
-const HEAD: &str =
-    "# Made by `isobar up`; yours to edit. `isobar config show --example` has every key.\n";
+const HEAD: &str = "# Made by `isobar up`; yours to edit. `isobar config show --example` has every key.\n\
+     # `isobar up` keeps the data beside this file, whatever data_dir says: a moved or copied folder finds its own.\n";
 
 /// One process of the cluster.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,28 +43,42 @@ pub(super) struct Part {
 }
 
 /// The whole cluster; the controller is the last part.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Layout {
     pub(super) root: PathBuf,
     pub(super) parts: Vec<Part>,
     pub(super) is_new: bool,
+    /// Held as long as this lives: two of them would take turns in taking each other's ports.
+    _lock: File,
 }
 
+/// Refuses an address that the process of this name could not listen on.
+type Free = fn(&str, SocketAddr) -> Result<(), ApiError>;
+
 impl Layout {
-    /// Reads the folder, or fills it at the first start.
-    pub(super) fn open(args: &Up) -> Result<Self, ApiError> {
+    /// Reads the folder, or fills it at the first start. `free` refuses a port that is taken, and at the first start it
+    /// is asked before anything is written: the folder must not remember ports that it could not have.
+    pub(super) fn open(args: &Up, free: Free) -> Result<Self, ApiError> {
         let root =
             std::path::absolute(&args.data_dir).map_err(|why| file_error(&args.data_dir, &why))?;
+        if root.to_str().is_none() {
+            let message = format!("{} is no UTF-8, as configuration files are", root.display());
+            return Err(invalid(message));
+        }
         let logs = root.join("logs");
         std::fs::create_dir_all(&logs).map_err(|why| file_error(&logs, &why))?;
+        let lock = lock(&root)?;
         // Written last: where it is, the first start got as far as having all files.
         let is_new = !root.join("controller.toml").exists();
         if is_new {
             let nodes = args.nodes.unwrap_or(NODES_DEFAULT);
-            write_files(&root, nodes, args.base_port.unwrap_or(PORT_DEFAULT))?;
+            write_files(&root, nodes, args.base_port.unwrap_or(PORT_DEFAULT), free)?;
         }
-        let layout = Self { parts: read_parts(&root)?, root, is_new };
+        let layout = Self { parts: read_parts(&root)?, root, is_new, _lock: lock };
         layout.agrees(args)?;
+        if !is_new {
+            layout.parts.iter().try_for_each(|part| free(&part.name, part.address))?;
+        }
         Ok(layout)
     }
 
@@ -91,7 +107,20 @@ impl Layout {
     }
 }
 
-fn write_files(root: &Path, nodes: u16, base_port: u16) -> Result<(), ApiError> {
+fn lock(root: &Path) -> Result<File, ApiError> {
+    let path = root.join("up.lock");
+    let file = File::create(&path).map_err(|why| file_error(&path, &why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(why)) => Err(file_error(&path, &why)),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("another `isobar up` runs the cluster under {}", root.display());
+            Err(ApiError::new(ErrorCode::DirectoryLocked, message))
+        }
+    }
+}
+
+fn write_files(root: &Path, nodes: u16, base_port: u16, free: Free) -> Result<(), ApiError> {
     let last = u32::from(base_port) + u32::from(CONTROLLER_PORT_OFFSET);
     if base_port == 0 || last > u32::from(u16::MAX) {
         return Err(invalid(format!(
@@ -100,6 +129,10 @@ fn write_files(root: &Path, nodes: u16, base_port: u16) -> Result<(), ApiError> 
         )));
     }
     let address = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, base_port + offset));
+    for n in 1..=nodes {
+        free(&format!("node-{n}"), address(n - 1))?;
+    }
+    free("controller", address(CONTROLLER_PORT_OFFSET))?;
     let all: Vec<String> = (0..nodes).map(|n| address(n).to_string()).collect();
     for n in 1..=nodes {
         let config = NodeConfig {
@@ -143,6 +176,10 @@ fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
         let path = root.join(format!("{name}.toml"));
         load(&Sources { file: Some(&path), ..Sources::default() })
     };
+    let of_file = |name: &str, error: ApiError| {
+        let path = root.join(format!("{name}.toml"));
+        ApiError::new(error.code, format!("{}: {}", path.display(), error.message))
+    };
     let mut parts = Vec::new();
     // The controller listens 9 ports up, so there are at most 9 nodes.
     for n in 1..=CONTROLLER_PORT_OFFSET {
@@ -151,14 +188,14 @@ fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
             break;
         }
         let config = settings(&name)?.node;
-        config.validate()?;
+        config.validate().map_err(|error| of_file(&name, error))?;
         parts.push(part(name, "node", config.listen));
     }
     if parts.is_empty() {
         return Err(file_error(&root.join("node-1.toml"), &std::io::ErrorKind::NotFound.into()));
     }
     let config = settings("controller")?.controller;
-    config.validate()?;
+    config.validate().map_err(|error| of_file("controller", error))?;
     parts.push(part("controller".into(), "controller", config.listen));
     Ok(parts)
 }
@@ -166,55 +203,72 @@ fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isobar_api::ErrorCode;
 
-    fn args(root: &Path, nodes: Option<u16>, base_port: Option<u16>) -> Up {
-        Up { data_dir: root.into(), nodes, base_port }
+    fn open(root: &Path, nodes: Option<u16>, base_port: Option<u16>) -> Result<Layout, ApiError> {
+        Layout::open(&Up { data_dir: root.into(), nodes, base_port }, |_, _| Ok(()))
     }
 
     #[test]
     fn the_second_start_finds_what_the_first_one_made() {
         let folder = tempfile::tempdir().expect("a folder");
-        let root = folder.path();
-        let first = Layout::open(&args(root, Some(3), Some(9_000))).expect("a new one");
+        let first = open(folder.path(), Some(3), Some(9_000)).expect("a new one");
         assert!(first.is_new);
         let ports: Vec<u16> = first.parts.iter().map(|p| p.address.port()).collect();
         assert_eq!(ports, [9_000, 9_001, 9_002, 9_009]);
         assert_eq!(first.nodes().count(), 3);
-        let second = Layout::open(&args(root, None, None)).expect("the same one");
-        assert_eq!((second.is_new, &second.parts), (false, &first.parts));
+        let error = open(folder.path(), None, None).expect_err("the first one still runs");
+        assert_eq!(error.code, ErrorCode::DirectoryLocked);
+        let parts = first.parts.clone();
+        drop(first);
+        let second = open(folder.path(), None, None).expect("the same one");
+        assert_eq!((second.is_new, second.parts), (false, parts));
+    }
+
+    #[test]
+    fn a_first_start_without_its_ports_can_be_repeated_with_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = Up { data_dir: folder.path().into(), nodes: None, base_port: None };
+        let taken: Free = |name, _| match name {
+            "controller" => Err(ApiError::new(ErrorCode::BadAddress, "taken")),
+            _ => Ok(()),
+        };
+        let error = Layout::open(&args, taken).expect_err("a port is taken");
+        assert_eq!(error.code, ErrorCode::BadAddress);
+        assert!(open(folder.path(), None, Some(9_000)).expect("other ports").is_new);
+        Layout::open(&args, taken).expect_err("a later start asks too");
     }
 
     #[test]
     fn options_that_contradict_the_folder_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        Layout::open(&args(folder.path(), None, None)).expect("a new one");
-        for other in [args(folder.path(), Some(5), None), args(folder.path(), None, Some(9_000))] {
-            let error = Layout::open(&other).expect_err("another cluster");
+        open(folder.path(), None, None).expect("a new one");
+        for (nodes, base_port) in [(Some(5), None), (None, Some(9_000))] {
+            let error = open(folder.path(), nodes, base_port).expect_err("another cluster");
             assert_eq!(error.code, ErrorCode::InvalidArgument);
         }
-        Layout::open(&args(folder.path(), Some(3), Some(7_411))).expect("they agree");
+        open(folder.path(), Some(3), Some(7_411)).expect("they agree");
     }
 
     #[test]
     fn what_was_edited_wins_and_errors_are_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        let layout = Layout::open(&args(folder.path(), None, None)).expect("a new one");
-        let path = &layout.parts[1].config;
-        let text = std::fs::read_to_string(path).expect("written");
-        std::fs::write(path, text.replace("7412", "7512")).expect("room");
-        let edited = Layout::open(&args(folder.path(), None, None)).expect("edited");
-        assert_eq!(edited.parts[1].address.port(), 7_512);
-        std::fs::write(path, "[node]\nlisen = 1\n").expect("room");
-        let error = Layout::open(&args(folder.path(), None, None)).expect_err("a slip");
-        assert_eq!(error.code, ErrorCode::BadConfig);
-        assert!(error.message.contains("node-2.toml"), "{}", error.message);
+        let path = open(folder.path(), None, None).expect("a new one").parts[1].config.clone();
+        let text = std::fs::read_to_string(&path).expect("written");
+        std::fs::write(&path, text.replace("7412", "7512")).expect("room");
+        let edited = open(folder.path(), None, None).expect("edited").parts[1].address;
+        assert_eq!(edited.port(), 7_512);
+        for slip in ["lisen = 1", "listen = 1", "node_id = 0"] {
+            std::fs::write(&path, format!("[node]\n{slip}\n")).expect("room");
+            let error = open(folder.path(), None, None).expect_err("a slip");
+            assert_eq!(error.code, ErrorCode::BadConfig);
+            assert!(error.message.contains("node-2.toml: "), "{}", error.message);
+        }
     }
 
     #[test]
     fn ports_beyond_the_last_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert!(Layout::open(&args(folder.path(), None, Some(65_530))).is_err());
-        assert!(Layout::open(&args(folder.path(), None, Some(0))).is_err());
+        assert!(open(folder.path(), None, Some(65_530)).is_err());
+        assert!(open(folder.path(), None, Some(0)).is_err());
     }
 }

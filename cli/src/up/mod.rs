@@ -3,15 +3,15 @@
 mod layout;
 
 use crate::{
-    commands::{node::stop_on_signal, up::Up},
+    commands::up::Up,
     failure::{DONE, Exit, Failure, Outcome, file_error},
-    processes::{Process, ProcessSpec, check_free, stop_all},
+    processes::{Process, ProcessSpec, check_free, stop_all, stop_on_signal},
     screen::Screen,
 };
 use isobar_api::{ApiError, ErrorCode};
 use layout::{Layout, Part};
 use serde::Serialize;
-use std::{fmt::Write as _, path::Path, time::Duration};
+use std::{fmt::Write as _, net::SocketAddr, path::Path, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long the first start may take: nodes find each other, found the cluster, elect.
@@ -39,30 +39,38 @@ struct StartedPart<'a> {
 /// Runs until it is told to stop, or until nothing runs any more.
 pub async fn run(args: Up, screen: &mut Screen<'_>) -> Outcome {
     let stop = stop_on_signal()?;
-    let layout = Layout::open(&args)?;
-    for part in &layout.parts {
-        check_free(part.address).map_err(|error| {
-            let next = "is another `isobar up` running? --base-port and --data-dir make room for a second one";
-            ApiError::new(error.code, format!("{} needs its port: {}; {next}", part.name, error.message))
-        })?;
-    }
+    let layout = Layout::open(&args, port_is_free)?;
     let state = if layout.is_new { "new" } else { "as it was left" };
     screen.say(&format!("cluster under {} ({state}); starting", layout.root.display()));
     let mut processes = start(&layout)?;
-    let ended = match ready(&mut processes, &stop).await {
-        Ok(true) => {
-            announce(&layout, &processes, screen)?;
-            watch(&mut processes, &layout, &stop, screen).await
-        }
-        Ok(false) => Ok(DONE),
-        Err(error) => Err(error.into()),
-    };
+    let ended = serve(&mut processes, &layout, &stop, screen).await;
     screen.say("stopping");
     stop_all(processes, GRACE).await;
     if ended.is_ok() {
         screen.say("stopped; `isobar up` starts the same cluster again");
     }
     ended
+}
+
+fn port_is_free(name: &str, address: SocketAddr) -> Result<(), ApiError> {
+    check_free(address).map_err(|error| {
+        let next =
+            "is another `isobar up` running? --base-port and --data-dir make room for a second one";
+        ApiError::new(error.code, format!("{name} needs its port: {}; {next}", error.message))
+    })
+}
+
+async fn serve(
+    processes: &mut Vec<Process>,
+    layout: &Layout,
+    stop: &CancellationToken,
+    screen: &mut Screen<'_>,
+) -> Outcome {
+    if !ready(processes, stop).await? {
+        return Ok(DONE);
+    }
+    announce(layout, processes, screen)?;
+    watch(processes, layout, stop, screen).await
 }
 
 fn start(layout: &Layout) -> Result<Vec<Process>, ApiError> {
@@ -169,13 +177,18 @@ async fn watch(
                 continue;
             };
             let part = layout.parts.iter().find(|part| part.name == process.name());
-            let (command, config) =
-                part.map_or(("", ""), |p| (p.command, p.config.to_str().unwrap_or("")));
+            let again = part.map(|part| {
+                let (config, data_dir) = (part.config.display(), part.data_dir.display());
+                format!(
+                    " To start it again: isobar {} --config '{config}' --data-dir '{data_dir}'",
+                    part.command
+                )
+            });
             screen.say(&format!(
-                "{} ended ({status}), its log is {}; the others go on. To start it again: \
-                 isobar {command} --config {config}",
+                "{} ended ({status}), its log is {}; the others go on.{}",
                 process.name(),
                 process.log().display(),
+                again.unwrap_or_default(),
             ));
         }
         *processes = left;

@@ -30,6 +30,7 @@ fn unknown_keys_are_refused_with_what_was_meant() {
         ),
         ("node", "[node.raft]\nelection_min_ms = 1\n", "election_min_ms must be at least twice"),
         ("controller", "[controller]\ntick_ms = 1\n", "tick_ms must be 50 to 60000"),
+        ("node", "[telemetry]\ntrace_sample_ratio = 7\n", "trace_sample_ratio must be 0 to 1"),
     ];
     for (command, contents, expected) in cases {
         let said = refused([command, "--config", &file(&dir, contents)]);

@@ -150,12 +150,13 @@ async fn read(regional: Vec<TableHandle>, recorder: Rc<Recorder>, known: Known, 
             let at = rng.random_range(0..known.len().max(1));
             known.iter().nth(at).map(|(key, number)| (key.clone(), *number))
         };
-        if let Some((key, acknowledged)) = picked
-            && let Ok(row) = table.get(key.as_bytes(), ReadLevel::Linearizable).await
-        {
-            match row.map_or(0, |row| number_of(&row.value)) {
-                number if number < acknowledged => recorder.stale(&key, number, acknowledged),
-                number => recorder.read(&key, number),
+        if let Some((key, acknowledged)) = picked {
+            match table.get(key.as_bytes(), ReadLevel::Linearizable).await {
+                Ok(row) => match row.map_or(0, |row| number_of(&row.value)) {
+                    number if number < acknowledged => recorder.stale(&key, number, acknowledged),
+                    number => recorder.read(&key, number),
+                },
+                Err(error) => recorder.ended(&key, acknowledged, Err(&error)),
             }
         }
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -4,12 +4,14 @@ use crate::{docs::book, expect_none};
 use clap::{CommandFactory, error::ErrorKind};
 use isobar_cli::args::Cli;
 
-/// Command lines in the fenced shell blocks of a page, with their lines: those that begin with `isobar`.
+/// Command lines in the fenced blocks of a page that are shell or of no named kind, with their lines: those that begin
+/// with `isobar`.
 fn shell_lines(page: &str) -> Vec<(usize, String)> {
-    let (mut found, mut in_shell) = (Vec::new(), false);
+    let (mut found, mut fenced, mut in_shell) = (Vec::new(), false, false);
     for (number, line) in (1..).zip(page.lines()) {
         if let Some(kind) = line.trim_start().strip_prefix("```") {
-            in_shell = !in_shell && ["sh", "bash", "console", "shell"].contains(&kind.trim());
+            fenced = !fenced;
+            in_shell = fenced && ["", "sh", "bash", "console", "shell"].contains(&kind.trim());
             continue;
         }
         let line = line.trim_start().trim_start_matches("$ ");
@@ -69,14 +71,14 @@ fn a_command_that_does_not_exist_is_found() {
         .subcommand(clap::Command::new("get").arg(clap::Arg::new("key").required(true)));
     let program = clap::Command::new("isobar").subcommand_required(true).subcommand(noun);
     let page = "isobar not here\n```sh\n$ isobar kv get 'a b'   # fine\nisobar kv fetch a && isobar kv get x | wc -l\n\
-                export X=1\nisobar kv get\n```\n```text\nisobar not shell\n```\n";
+                export X=1\nisobar kv get\n```\n```\nisobar kv drop\n```\n```text\nisobar not shell\n```\n";
     let lines = shell_lines(page);
-    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(lines.len(), 5, "{lines:?}");
     assert_eq!(words(&lines[0].1), ["isobar", "kv", "get", "a b"]);
     let wrong: Vec<usize> = lines
         .iter()
         .filter(|(_, line)| misuse(line, &program).is_some())
         .map(|(number, _)| *number)
         .collect();
-    assert_eq!(wrong, [4, 6]);
+    assert_eq!(wrong, [4, 6, 9]);
 }

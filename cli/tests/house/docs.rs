@@ -1,6 +1,7 @@
 //! The book and the README keep up with the code: short enough, complete, no dead links.
 
 use crate::{expect_none, files_below, read, root};
+use clap::CommandFactory;
 use isobar_api::ErrorCode;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -93,13 +94,29 @@ fn unlisted(summary: &str, pages: &[String]) -> Vec<String> {
     missing.map(|page| format!("SUMMARY.md does not list {page}")).collect()
 }
 
-/// Error codes without a heading of their own.
-fn codes_without_section(page: &str) -> Vec<String> {
-    let headings: Vec<&str> =
-        prose(page).map(|(_, line)| line).filter(|line| line.starts_with('#')).collect();
-    let missing =
-        ErrorCode::ALL.iter().filter(|code| !headings.iter().any(|h| h.contains(code.as_str())));
-    missing.map(|code| format!("errors.md has no section for {code}")).collect()
+/// What the page of errors must have: a section `## ISO-…` per code, in order and no other, with its next step.
+fn gaps_in_errors(page: &str) -> Vec<String> {
+    let headings = prose(page).filter_map(|(_, line)| line.strip_prefix("## ISO-"));
+    let documented: Vec<String> =
+        headings.map(|rest| format!("ISO-{}", rest.split(' ').next().unwrap_or(""))).collect();
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    if documented != codes {
+        return vec![format!("errors.md has sections for {documented:?}, the codes are {codes:?}")];
+    }
+    let sections = page.split("\n## ").skip(1).zip(ErrorCode::ALL);
+    let silent = sections.filter(|(section, code)| !section.contains(code.next_step()));
+    silent.map(|(_, code)| format!("errors.md does not say what to do next after {code}")).collect()
+}
+
+/// Commands that the page of the command line does not name.
+fn unnamed_commands(page: &str, program: &clap::Command, name: &str) -> Vec<String> {
+    let own = program.get_subcommands().filter(|command| command.get_name() != "help");
+    let unnamed = own.flat_map(|command| {
+        let name = format!("{name} {}", command.get_name());
+        let gap = (!page.contains(&name)).then(|| format!("cli.md does not name `{name}`"));
+        gap.into_iter().chain(unnamed_commands(page, command, &name)).collect::<Vec<_>>()
+    });
+    unnamed.collect()
 }
 
 /// Every page of the book and the README, by path.
@@ -130,8 +147,10 @@ fn every_page_is_listed_and_every_link_leads_somewhere() {
 }
 
 #[test]
-fn every_error_code_has_a_section() {
-    expect_none(&codes_without_section(&read(&root().join("docs/src/errors.md"))));
+fn every_error_code_and_every_command_has_its_place() {
+    let page = |name: &str| read(&root().join("docs/src").join(name));
+    expect_none(&gaps_in_errors(&page("errors.md")));
+    expect_none(&unnamed_commands(&page("cli.md"), &isobar_cli::args::Cli::command(), "isobar"));
 }
 
 #[test]
@@ -151,8 +170,16 @@ fn gaps_in_the_book_are_found() {
         unlisted("- [A](a.md)", &["a.md".into(), "b.md".into()]),
         ["SUMMARY.md does not list b.md"]
     );
-    let all: String = ErrorCode::ALL.iter().map(|code| format!("## {code} · text\n")).collect();
-    assert_eq!(codes_without_section(&all), Vec::<String>::new());
-    let short = all.replace("## ISO-4003 ", "ISO-4003 ");
-    assert_eq!(codes_without_section(&short), ["errors.md has no section for ISO-4003"]);
+    let section = |code: &ErrorCode| format!("\n## {code} · text\n\nNext: {}.\n", code.next_step());
+    let all: String = ErrorCode::ALL.iter().map(section).collect();
+    assert_eq!(gaps_in_errors(&all), Vec::<String>::new());
+    assert_eq!(gaps_in_errors(&all.replace("## ISO-4003 ", "ISO-4003 ")).len(), 1);
+    let silent = all.replace(ErrorCode::Frozen.next_step(), "wait");
+    assert_eq!(gaps_in_errors(&silent), ["errors.md does not say what to do next after ISO-4003"]);
+    let noun = clap::Command::new("kv").subcommand(clap::Command::new("get"));
+    let program = clap::Command::new("isobar").subcommand(noun);
+    assert_eq!(
+        unnamed_commands("`isobar kv put`", &program, "isobar"),
+        ["cli.md does not name `isobar kv get`"]
+    );
 }

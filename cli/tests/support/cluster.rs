@@ -44,8 +44,8 @@ impl Plan {
 
 /// Running processes and their folder.
 pub struct Cluster {
-    /// The folder: `n1.toml`, `n1/`, `n1.log` and so on.
-    pub dir: tempfile::TempDir,
+    /// `n1.toml`, `n1/`, `n1.log` and so on.
+    dir: tempfile::TempDir,
     plan: Plan,
     addresses: Vec<SocketAddr>,
     controller_address: SocketAddr,
@@ -206,11 +206,6 @@ impl Cluster {
     /// `kill -9` of the controller.
     pub fn kill_controller(&mut self) {
         self.controller.take().expect("it was started").kill();
-    }
-
-    /// The controller's process.
-    pub fn controller(&mut self) -> &mut Process {
-        self.controller.as_mut().expect("it was started")
     }
 
     /// `kill -9` of everything: all signals are sent before the first process is waited for.

@@ -44,6 +44,13 @@ pub fn refused<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> 
     said
 }
 
+/// Tests drive processes with plain blocking code; only the client is asynchronous.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(work)
+}
+
 /// Waits until something holds. Only says "never": how long it may take is no property of ours.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -54,7 +61,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A defect shows as a panic in some log, even where nobody notices it otherwise.
-pub fn assert_no_panic(from: &str, said: &str) {
+fn assert_no_panic(from: &str, said: &str) {
     let found = said.lines().find(|line| line.contains("panicked at"));
     assert_eq!(found, None, "a panic in {from}");
 }

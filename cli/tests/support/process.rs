@@ -6,28 +6,15 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
-/// Ports given out so far in this process; zero: none.
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
-
-/// An address on loopback that is free for TCP and UDP, below the range that outgoing connections take theirs from:
-/// a node that was killed must find its port free a second later.
+/// An address on loopback that is free for TCP and UDP.
 pub fn free_address() -> SocketAddr {
-    let first = 12_000 + (std::process::id() % 180 * 100) as u16;
-    let _ = NEXT_PORT.compare_exchange(0, first, Ordering::SeqCst, Ordering::SeqCst);
-    loop {
-        let port = NEXT_PORT.fetch_add(1, Ordering::SeqCst);
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        if isobar_cli::processes::check_free(address).is_ok() {
-            return address;
-        }
-    }
+    isobar_cli::processes::free_addresses(1).expect("a free port")[0]
 }
 
 /// A node or controller. Killed when dropped, and when this test's process ends however it ends.
@@ -70,11 +57,6 @@ impl Process {
         Self { child, log: log.to_owned(), address }
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
-    }
-
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
@@ -88,7 +70,8 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        nix::sys::signal::kill(self.pid(), signal).expect("it is our child");
+        let id = Pid::from_raw(self.child.id() as i32);
+        nix::sys::signal::kill(id, signal).expect("it is our child");
     }
 
     /// Stops it in order.

@@ -1,14 +1,16 @@
 //! `isobar up` as a user has it: real processes under one folder, used through the command line, stopped and started again.
 
-mod support;
-
-use nix::sys::signal::Signal;
-use std::path::Path;
-use support::{
+use crate::support::{
     assert_no_panic_in_logs, isobar,
-    process::{Process, free_address, is_ready, tail},
-    text, wait_until,
+    process::{Process, is_ready, tail},
+    program, refused, text, wait_until,
 };
+use isobar_cli::processes::{check_free, free_addresses};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{fs::OpenOptions, path::Path, time::Duration};
 
 struct Up {
     process: Process,
@@ -64,10 +66,9 @@ impl Up {
 /// Nodes on base … base + 2, the controller on base + 9.
 fn base_port() -> u16 {
     loop {
-        let base = free_address().port();
-        let all: Vec<u16> = (1..10).map(|_| free_address().port()).collect();
-        if all[8] == base + 9 {
-            return base;
+        let all = free_addresses(10).expect("free ports");
+        if all[9].port() == all[0].port() + 9 {
+            return all[0].port();
         }
     }
 }
@@ -83,6 +84,11 @@ fn a_cluster_is_used_stopped_and_started_again() {
         up.run(&["kv", "put", "orders", key, value]);
     }
     assert_eq!(up.run(&["kv", "get", "orders", "pear"]), "green");
+    if let Ok(full) = OpenOptions::new().write(true).open("/dev/full") {
+        let mut get = program();
+        get.args(["kv", "get", "orders", "pear", "--connect", &up.connect]).stdout(full);
+        assert_eq!(get.status().expect("it runs").code(), Some(1), "what is cut off is no success");
+    }
     up.run(&["kv", "delete", "orders", "pear"]);
     let gone = up.command(&["kv", "get", "orders", "pear"]);
     assert_eq!((gone.status.code(), text(&gone.stdout).as_str()), (Some(1), ""));
@@ -93,9 +99,8 @@ fn a_cluster_is_used_stopped_and_started_again() {
     let said = up.interrupt();
     assert!(said.contains("stopped; `isobar up` starts the same cluster again"), "{said}");
     let ports = [base, base + 1, base + 2, base + 9];
-    let still_used = ports
-        .iter()
-        .filter(|port| isobar_cli::processes::check_free(([127, 0, 0, 1], **port).into()).is_err());
+    let still_used =
+        ports.iter().filter(|port| check_free(([127, 0, 0, 1], **port).into()).is_err());
     assert_eq!(still_used.count(), 0, "a process was left behind");
 
     let up = Up::start(folder.path(), base);
@@ -125,7 +130,7 @@ fn a_second_cluster_on_the_same_ports_is_refused_and_the_first_one_goes_on() {
     let base = base_port();
     let up = Up::start(folder.path(), base);
     let other = folder.path().join("other");
-    let said = support::refused([
+    let said = refused([
         "up",
         "--data-dir",
         other.to_str().expect("text"),
@@ -135,6 +140,26 @@ fn a_second_cluster_on_the_same_ports_is_refused_and_the_first_one_goes_on() {
     assert!(said.contains("error ISO-5002"), "{said}");
     up.run(&["table", "create", "t"]);
     up.run(&["kv", "put", "t", "k", "v"]);
-    up.interrupt();
+    assert!(!other.join("node-1.toml").exists(), "it does not remember ports it could not have");
+    interrupt_twice(up);
     assert_no_panic_in_logs(&folder.path().join("data/logs"));
+}
+
+/// A node that does not stop is waited for, until Ctrl-C comes again. Nothing is left behind even then.
+fn interrupt_twice(mut up: Up) {
+    let said = up.process.said();
+    let line = said.lines().find(|line| line.starts_with("node-1 ")).expect("it was announced");
+    let mut words = line.split_whitespace().skip_while(|word| *word != "pid");
+    let id = words.nth(1).and_then(|word| word.parse().ok()).expect("a process id");
+    let stuck = Pid::from_raw(id);
+    kill(stuck, Signal::SIGSTOP).expect("it runs");
+    up.process.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert!(up.process.is_running(), "it waits for the node that does not stop");
+    up.process.signal(Signal::SIGINT);
+    assert_eq!(up.process.wait().code(), Some(130));
+    kill(stuck, Signal::SIGCONT).expect("it is still there");
+    wait_until("the end of the nodes", || {
+        up.connect.split(',').all(|address| check_free(address.parse().expect("own text")).is_ok())
+    });
 }
