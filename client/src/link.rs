@@ -1,7 +1,8 @@
 //! One node as the client sees it: a connection, its health, and two lanes of batched requests.
 //!
-//! Batching is natural: an idle lane sends at once; while its requests are under way, items that
-//! arrive meanwhile collect and leave together. Nobody ever waits for company.
+//! Batching is natural: a lane with few requests under way sends at once; with more of them, items
+//! collect for a moment and leave together. How far away the node is does not matter: beyond the
+//! first few requests it is time, not an answer, that lets the next one go.
 
 use crate::{config::ClientConfig, failure::Failure};
 use isobar_api::{ApiError, ErrorCode, NodeId, limits, proto};
@@ -15,11 +16,22 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tonic::transport::{Channel, Endpoint};
 
 /// Items that may wait in one lane.
 const QUEUE_ITEMS_MAX: usize = 16_384;
+/// Requests of one lane that leave at once.
+const REQUESTS_AT_ONCE: usize = 8;
+/// Requests of one lane under way at most. With one more every [`GATHER`] this is enough for round
+/// trips of 100 ms; beyond, items wait for the next answer.
+const REQUESTS_MAX: usize = 64;
+/// How long a request beyond [`REQUESTS_AT_ONCE`] waits for company: little where answers take
+/// longer, and where they are quick, one of them comes first and takes the waiting items along.
+const GATHER: Duration = Duration::from_millis(2);
 /// Items in one request. Fewer than the protocol allows: one huge request would delay its first item.
 const BATCH_ITEMS_MAX: usize = 1_024;
 /// Bytes that one request, or its answer as far as foreseen, may have.
@@ -51,6 +63,8 @@ pub(crate) struct Job {
 struct Lane {
     queue: VecDeque<(Job, AnswerTo)>,
     running: usize,
+    /// Whether one of the running is waiting for company.
+    gathering: bool,
     /// Smoothed bytes of one answer, to keep answers below the message limit.
     answer_bytes: usize,
 }
@@ -61,7 +75,6 @@ pub(crate) struct Link {
     pub(crate) address: String,
     channel: Channel,
     client_region: String,
-    lane_requests_max: usize,
     reads: Mutex<Lane>,
     writes: Mutex<Lane>,
     born: Instant,
@@ -102,7 +115,6 @@ impl Link {
             address: address.into(),
             channel: open_channel(address)?,
             client_region: config.region.as_ref().map(|r| r.as_str().into()).unwrap_or_default(),
-            lane_requests_max: config.lane_requests_max,
             reads: Mutex::default(),
             writes: Mutex::default(),
             born: Instant::now(),
@@ -146,12 +158,10 @@ impl Link {
                 return Err(Failure::Answered(ApiError::new(ErrorCode::Overloaded, message)));
             }
             lane.queue.push_back((job, answer_to));
-            let start = lane.running < self.lane_requests_max;
-            lane.running += usize::from(start);
-            start
+            lane.begin()
         };
-        if start {
-            tokio::spawn(self.clone().run(kind));
+        if let Some(pause) = start {
+            tokio::spawn(self.clone().run(kind, pause));
         }
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
@@ -168,10 +178,15 @@ impl Link {
         lane.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Sends batches until the lane is empty.
-    async fn run(self: Arc<Self>, kind: LaneKind) {
-        // Tasks that the last answers woke get to queue their next items first: fuller batches, no delay.
-        tokio::task::yield_now().await;
+    /// Sends batches, the first after a pause, until the lane is empty.
+    async fn run(self: Arc<Self>, kind: LaneKind, pause: Duration) {
+        if pause.is_zero() {
+            // Tasks that the last answers woke get to queue their next items first: fuller batches.
+            tokio::task::yield_now().await;
+        } else {
+            sleep(pause).await;
+            self.lane(kind).gathering = false;
+        }
         loop {
             let batch = {
                 let mut lane = self.lane(kind);
@@ -267,6 +282,20 @@ impl Link {
 }
 
 impl Lane {
+    /// Counts one more request for what waits, if there may be one; after which pause it leaves.
+    fn begin(&mut self) -> Option<Duration> {
+        let pause = if self.running < REQUESTS_AT_ONCE {
+            Duration::ZERO
+        } else if self.running < REQUESTS_MAX && !self.gathering {
+            self.gathering = true;
+            GATHER
+        } else {
+            return None;
+        };
+        self.running += 1;
+        Some(pause)
+    }
+
     /// The next request: as many waiting items as fit, without those whose caller has gone.
     fn take_batch(&mut self) -> Vec<(Job, AnswerTo)> {
         let by_answer = BATCH_BYTES_MAX / self.answer_bytes.max(1);
@@ -305,6 +334,21 @@ mod tests {
             Job { item: proto::KvItem::default(), size_bytes, deadline: Instant::now(), alone };
         lane.queue.push_back((job, answer_to));
         answer
+    }
+
+    #[test]
+    fn requests_beyond_the_first_few_leave_one_after_another() {
+        let mut lane = Lane::default();
+        for _ in 0..REQUESTS_AT_ONCE {
+            assert_eq!(lane.begin(), Some(Duration::ZERO));
+        }
+        assert_eq!((lane.begin(), lane.begin()), (Some(GATHER), None));
+        while lane.running < REQUESTS_MAX {
+            lane.gathering = false;
+            assert_eq!(lane.begin(), Some(GATHER));
+        }
+        lane.gathering = false;
+        assert_eq!(lane.begin(), None);
     }
 
     #[test]

@@ -5,14 +5,16 @@ mod fake;
 use fake::Cluster;
 use isobar_api::{ErrorCode, NodeId};
 use isobar_client::{Client, ClientConfig, ReadLevel, TableHandle};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 async fn open(cluster: &Cluster) -> TableHandle {
     let config = ClientConfig {
         seeds: cluster.seeds.clone(),
         request_timeout_ms: 5_000,
         attempt_timeout_ms: 200,
-        lane_requests_max: 2,
         ..ClientConfig::default()
     };
     let client = Client::connect(config).await.expect("the fake answers");
@@ -110,11 +112,38 @@ async fn concurrent_requests_share_messages_and_a_lonely_one_leaves_at_once() {
 }
 
 #[tokio::test]
+async fn a_long_way_does_not_make_requests_wait_for_one_another() {
+    let cluster = Cluster::start(&["eu"]).await;
+    let config = ClientConfig::with_seeds(cluster.seeds.clone());
+    let client = Client::connect(config).await.expect("the fake answers");
+    let orders = client.table("orders").await.expect("the fake has it");
+    let work = Duration::from_millis(400);
+    cluster.state().work = work;
+    let read = |key: String| {
+        let orders = orders.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            orders.get(key.as_bytes(), ReadLevel::Local).await.expect("read");
+            began.elapsed()
+        })
+    };
+    let mut reads = Vec::new();
+    for i in 0..20 {
+        reads.push(read(format!("k{i}")));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for read in reads {
+        let took = read.await.expect("no panic");
+        assert!(took < work * 3 / 2, "{took:?} for one round trip of {work:?}");
+    }
+}
+
+#[tokio::test]
 async fn reads_do_not_wait_behind_writes() {
     let cluster = Cluster::start(&["eu"]).await;
     let orders = open(&cluster).await.with_timeout_ms(60_000);
     cluster.state().work = Duration::from_secs(3_600);
-    let writes: Vec<_> = (0..2)
+    let writes: Vec<_> = (0..64)
         .map(|i| {
             let orders = orders.clone();
             tokio::spawn(async move { orders.put(format!("k{i}"), "v").await })
