@@ -9,10 +9,10 @@ use crate::{
     route::Way,
     session::Session,
 };
-use isobar_api::{ApiError, ErrorCode, NodeId};
+use isobar_api::{ApiError, ErrorCode, NodeId, ShardId};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,6 +27,8 @@ pub(crate) struct Core {
     pub(crate) session: Arc<Session>,
     pub(crate) refresher: Refresher,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+    /// Shards that did not answer in time when last asked.
+    slow: Mutex<BTreeSet<ShardId>>,
     rng: Mutex<StdRng>,
     permits: Semaphore,
 }
@@ -45,6 +47,7 @@ impl Core {
             session: Session::new(client_id),
             refresher: Refresher::default(),
             links: Mutex::default(),
+            slow: Mutex::default(),
             rng: Mutex::new(rng),
             permits: Semaphore::new(config.max_in_flight),
             config,
@@ -107,6 +110,24 @@ impl Core {
             own_region: home.is_some() && home == region.as_ref(),
             measured_ms: link.and_then(|l| l.measured_ms()),
         }
+    }
+
+    /// The lane for an item of a shard.
+    pub(crate) fn lane_of(&self, shard: ShardId, kind: LaneKind) -> LaneKind {
+        let slow = self.slow.lock().expect("no code panics while it holds this lock");
+        if slow.contains(&shard) { LaneKind::Slow } else { kind }
+    }
+
+    /// Remembers whether a shard answers in time.
+    pub(crate) fn note_pace(&self, shard: ShardId, answer: &Result<Answer, Failure>) {
+        let mut slow = self.slow.lock().expect("no code panics while it holds this lock");
+        match answer {
+            Ok(_) => slow.remove(&shard),
+            Err(Failure::Answered(error)) if error.code == ErrorCode::DeadlineExceeded => {
+                slow.insert(shard)
+            }
+            Err(_) => false,
+        };
     }
 
     /// Sends one item to a node, over the emulated distance where there is one.

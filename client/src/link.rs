@@ -1,4 +1,4 @@
-//! One node as the client sees it: a connection, its health, and two lanes of batched requests.
+//! One node as the client sees it: a connection, its health, and its lanes of batched requests.
 //!
 //! Batching is natural: a lane with few requests under way sends at once; with more of them, items
 //! collect for a moment and leave together. How far away the node is does not matter: beyond the
@@ -43,11 +43,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) type Answer = kv_result::Result;
 type AnswerTo = oneshot::Sender<Result<Answer, Failure>>;
 
-/// Reads and writes do not wait for each other.
+/// Reads and writes do not wait for each other, and neither for shards that are stuck: a request is
+/// answered when the last of its items is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneKind {
     Reads,
     Writes,
+    /// Items of shards that did not answer in time when last asked.
+    Slow,
 }
 
 /// One item that waits to be sent.
@@ -77,6 +80,7 @@ pub(crate) struct Link {
     client_region: String,
     reads: Mutex<Lane>,
     writes: Mutex<Lane>,
+    slow: Mutex<Lane>,
     born: Instant,
     suspect_until_ms: AtomicU64,
     measured_us: AtomicU64,
@@ -117,6 +121,7 @@ impl Link {
             client_region: config.region.as_ref().map(|r| r.as_str().into()).unwrap_or_default(),
             reads: Mutex::default(),
             writes: Mutex::default(),
+            slow: Mutex::default(),
             born: Instant::now(),
             suspect_until_ms: AtomicU64::new(0),
             measured_us: AtomicU64::new(0),
@@ -174,6 +179,7 @@ impl Link {
         let lane = match kind {
             LaneKind::Reads => &self.reads,
             LaneKind::Writes => &self.writes,
+            LaneKind::Slow => &self.slow,
         };
         lane.lock().expect("no code panics while it holds this lock")
     }
@@ -205,10 +211,12 @@ impl Link {
         let started = Instant::now();
         let deadline = batch.iter().map(|(job, _)| job.deadline).max().unwrap_or(started);
         let (jobs, answers): (Vec<Job>, Vec<AnswerTo>) = batch.into_iter().unzip();
-        let left = deadline.saturating_duration_since(started);
+        let left_ms = deadline.saturating_duration_since(started).as_millis() as u64;
         let message = proto::KvRequest {
             items: jobs.into_iter().map(|job| job.item).collect(),
-            deadline_ms: (left.as_millis() as u64).clamp(1, limits::DEADLINE_MS_MAX),
+            // A fifth is for the way. The node says of each item that is late that it is, and answers
+            // the others; silence would only say that something is wrong.
+            deadline_ms: (left_ms - left_ms / 5).clamp(1, limits::DEADLINE_MS_MAX),
             client_region: self.client_region.clone(),
         };
         let mut service = KvClient::new(self.channel.clone())
@@ -216,7 +224,7 @@ impl Link {
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
         match tokio::time::timeout_at(deadline, service.execute(message)).await {
             Ok(Ok(response)) => {
-                self.succeeded(started);
+                self.succeeded(kind, started);
                 self.deliver(kind, answers, response.into_inner());
             }
             Ok(Err(status)) => {
@@ -232,7 +240,11 @@ impl Link {
                 }
             }
             Err(_) => {
-                self.suspect();
+                // A caller in more of a hurry than the node ever was has learned nothing about it.
+                let waited_ms = started.elapsed().as_secs_f64() * 1_000.0;
+                if self.measured_ms().is_none_or(|usual_ms| waited_ms >= 2.0 * usual_ms) {
+                    self.suspect();
+                }
                 for answer_to in answers {
                     let why = format!("{} did not answer in time", self.node);
                     let _ = answer_to.send(Err(Failure::Lost(why)));
@@ -270,8 +282,12 @@ impl Link {
         }
     }
 
-    fn succeeded(&self, started: Instant) {
+    fn succeeded(&self, kind: LaneKind, started: Instant) {
         self.suspect_until_ms.store(0, Relaxed);
+        if kind == LaneKind::Slow {
+            // How long a stuck shard takes says nothing about the way.
+            return;
+        }
         let us = (started.elapsed().as_micros() as u64).max(1);
         let smoothed = match self.measured_us.load(Relaxed) {
             0 => us,

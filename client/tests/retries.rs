@@ -2,7 +2,7 @@
 
 mod fake;
 
-use fake::Cluster;
+use fake::{Cluster, entry};
 use isobar_api::{ErrorCode, NodeId};
 use isobar_client::{Client, ClientConfig, ReadLevel, TableHandle};
 use std::{
@@ -155,6 +155,31 @@ async fn reads_do_not_wait_behind_writes() {
     cluster.state().work = Duration::ZERO;
     assert_eq!(orders.get(b"other", ReadLevel::Local).await.expect("own lane"), None);
     writes.iter().for_each(|w| w.abort());
+}
+
+#[tokio::test]
+async fn a_stuck_shard_holds_up_no_other_shard_of_its_node() {
+    let cluster = Cluster::start(&["eu"]).await;
+    cluster.state().shards = vec![entry(1, "", "m", 1, &[1], 1), entry(2, "m", "", 1, &[1], 1)];
+    let config = ClientConfig::with_seeds(cluster.seeds.clone());
+    let client = Client::connect(config).await.expect("the fake answers");
+    let orders = client.table("orders").await.expect("the fake has it");
+    cluster.state().stuck.insert(2);
+    let short = orders.clone().with_timeout_ms(600);
+    let error = short.put("z", "v").await.expect_err("stuck");
+    assert_eq!(error.code, ErrorCode::DeadlineExceeded, "{error}");
+    for _ in 0..3 {
+        let began = Instant::now();
+        let healthy = async {
+            orders.put("a", "v").await.expect("stored");
+            began.elapsed()
+        };
+        let (stuck, took) = tokio::join!(short.put("z", "v"), healthy);
+        assert!(stuck.is_err());
+        assert!(took < Duration::from_millis(300), "{took:?} behind a stuck shard");
+    }
+    cluster.state().stuck.clear();
+    orders.put("z", "v").await.expect("it answers again");
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use super::{Seen, State, lock, table};
 use futures::stream::{Empty, empty};
 use isobar_api::{ApiError, ErrorCode, NodeId, proto};
 use proto::{kv_item::Op, kv_server::Kv, node_server};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tonic::{Request, Response, Status};
 
 #[derive(Clone)]
@@ -46,7 +49,13 @@ impl Kv for Node {
         let request = request.into_inner();
         self.check_up()?;
         self.note(&request);
-        let work = lock(&self.state).work;
+        let work = {
+            let state = lock(&self.state);
+            match request.items.iter().any(|item| state.stuck.contains(&item.shard_id)) {
+                true => Duration::from_millis(request.deadline_ms),
+                false => state.work,
+            }
+        };
         tokio::time::sleep(work).await;
         let mut state = lock(&self.state);
         let keys: usize = request
