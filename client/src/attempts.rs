@@ -96,8 +96,8 @@ impl Attempts {
         node: NodeId,
         failure: Failure,
     ) -> Result<(), ApiError> {
-        self.maybe_applied |= self.kind == LaneKind::Writes
-            && failure.may_have_been_applied(entry.leader == Some(node));
+        let unknown_before = self.maybe_applied;
+        self.maybe_applied |= self.kind == LaneKind::Writes && failure.may_have_been_applied();
         let retryable = failure.is_retryable();
         let transport = failure.is_transport();
         let too_large = failure == Failure::TooLarge;
@@ -109,7 +109,12 @@ impl Attempts {
         tracing::debug!(shard = %entry.shard_id, %node, ?failure, news, "attempt failed");
         let error = failure.clone().into_error();
         if !retryable {
-            return Err(error);
+            if !unknown_before {
+                return Err(error);
+            }
+            // Refused now; an earlier attempt may have been applied all the same.
+            self.last = Some(error);
+            return Err(self.give_up());
         }
         let code = match failure {
             Failure::Answered(error) => Some(error.code),
