@@ -165,7 +165,7 @@ impl Attempts {
 
     /// Waits before a new round in which every node may be tried again.
     async fn pause(&mut self) -> Result<(), ApiError> {
-        let pause = backoff::pause(self.rounds, self.retry_after_ms, self.core.random());
+        let pause = backoff::pause(self.rounds, self.retry_after_ms, rand::random());
         let until = Instant::now() + pause;
         if until >= self.deadline {
             sleep_until(self.deadline).await;

@@ -30,10 +30,6 @@ pub struct ClientConfig {
     pub rtt: RttMatrix,
     /// Emulated distances; `None`: the real network.
     pub wan: Option<WanEmulation>,
-    /// Seed of the client id and of jitter; `None`: from the operating system.
-    /// Two clients of one cluster must never share a seed: the second one's writes would be taken
-    /// for repeats of the first one's.
-    pub seed: Option<u64>,
 }
 
 impl Default for ClientConfig {
@@ -46,7 +42,6 @@ impl Default for ClientConfig {
             max_in_flight: 1_024,
             rtt: RttMatrix::default(),
             wan: None,
-            seed: None,
         }
     }
 }

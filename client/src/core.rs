@@ -10,7 +10,6 @@ use crate::{
     session::Session,
 };
 use isobar_api::{ApiError, ErrorCode, NodeId, ShardId};
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -29,34 +28,21 @@ pub(crate) struct Core {
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
     /// Shards that did not answer in time when last asked.
     slow: Mutex<BTreeSet<ShardId>>,
-    rng: Mutex<StdRng>,
     permits: Semaphore,
 }
 
 impl Core {
     pub(crate) fn new(config: ClientConfig) -> Result<Arc<Self>, ApiError> {
         config.validate()?;
-        let mut rng = match config.seed {
-            Some(seed) => StdRng::seed_from_u64(seed),
-            None => StdRng::from_rng(&mut rand::rng()),
-        };
-        let mut client_id = [0; 16];
-        rng.fill_bytes(&mut client_id);
         Ok(Arc::new(Self {
             cache: Cache::default(),
-            session: Session::new(client_id),
+            session: Session::new(rand::random()),
             refresher: Refresher::default(),
             links: Mutex::default(),
             slow: Mutex::default(),
-            rng: Mutex::new(rng),
             permits: Semaphore::new(config.max_in_flight),
             config,
         }))
-    }
-
-    /// A uniform number from 0 to 1, for jitter.
-    pub(crate) fn random(&self) -> f64 {
-        self.rng.lock().expect("no code panics while it holds this lock").random()
     }
 
     /// Room for one more operation; waits for it until the deadline.
