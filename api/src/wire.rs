@@ -32,12 +32,11 @@ pub(crate) fn parse_key(text: &str) -> Result<Vec<u8>, String> {
         match bytes.next() {
             Some(b'\\') => key.push(b'\\'),
             Some(b'x') => {
-                let digits = [bytes.next(), bytes.next()].map(|d| d.unwrap_or(b'?'));
-                let digits = std::str::from_utf8(&digits).map_err(|_| "bad \\x escape")?;
-                key.push(
-                    u8::from_str_radix(digits, 16)
-                        .map_err(|_| format!("bad escape `\\x{digits}`"))?,
-                );
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                match (digit(bytes.next()), digit(bytes.next())) {
+                    (Some(high), Some(low)) => key.push((16 * high + low) as u8),
+                    _ => return Err("`\\x` stands before two hexadecimal digits".into()),
+                }
             }
             _ => {
                 return Err(
@@ -137,6 +136,12 @@ mod tests {
         #[test]
         fn any_key_reads_back_from_its_text(key in proptest::collection::vec(any::<u8>(), 0..64)) {
             prop_assert_eq!(parse_key(&show_key(&key)), Ok(key));
+        }
+
+        #[test]
+        fn an_escape_has_exactly_two_digits(text in "[0-9a-g+ ]{0,2}") {
+            let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            prop_assert_eq!(parse_key(&format!("\\x{text}")).is_ok(), digits);
         }
 
         #[test]
