@@ -3,6 +3,7 @@
 use crate::{
     hlc::Version,
     ids::{NodeId, ReplicaId, ShardId, TableId},
+    plan::DrainAction,
     proto,
     shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardEntry},
 };
@@ -127,10 +128,64 @@ impl From<proto::Replica> for Replica {
     }
 }
 
+impl proto::ListDirectivesRequest {
+    /// The newest directives, of one shard if given.
+    pub fn of(shard: Option<ShardId>, limit: u32) -> Self {
+        Self { limit, shard_id: shard.map_or(0, |s| s.0) }
+    }
+
+    /// The shard that is meant; `None`: all.
+    pub fn shard(&self) -> Option<ShardId> {
+        Some(ShardId(self.shard_id)).filter(|s| s.0 != 0)
+    }
+}
+
+impl proto::DrainRequest {
+    /// An order or question about one node or, only to ask how far they are, about all.
+    pub fn of(node: Option<NodeId>, action: DrainAction, owner: &str) -> Self {
+        let node_id = node.map_or(0, |n| n.0);
+        Self { node_id, action: action.to_string(), owner: owner.into() }
+    }
+
+    /// The node that is meant; `None`: all.
+    pub fn node(&self) -> Option<NodeId> {
+        Some(NodeId(self.node_id)).filter(|n| n.0 != 0)
+    }
+}
+
+impl proto::PolicyRequest {
+    /// Asks for the active policy: a request without a text.
+    pub fn question() -> Self {
+        Self { dry_run: true, ..Self::default() }
+    }
+
+    /// Replaces the policy, or with `dry_run` only shows what would change. An empty text is a policy
+    /// too, of defaults alone, and no question.
+    pub fn of(policy_toml: &str, dry_run: bool, owner: &str) -> Self {
+        let text = if policy_toml.is_empty() { "\n" } else { policy_toml };
+        Self { policy_toml: text.as_bytes().to_vec().into(), dry_run, owner: owner.into() }
+    }
+
+    /// Whether it only asks.
+    pub fn is_question(&self) -> bool {
+        self.policy_toml.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn requests_to_the_controller_say_none_and_all_apart() {
+        let list = |shard| proto::ListDirectivesRequest::of(shard, 5).shard();
+        assert_eq!((list(None), list(Some(ShardId(3)))), (None, Some(ShardId(3))));
+        let all = proto::DrainRequest::of(None, DrainAction::Status, "");
+        assert_eq!((all.node(), all.action.parse()), (None, Ok(DrainAction::Status)));
+        assert!(proto::PolicyRequest::question().is_question());
+        assert!(!proto::PolicyRequest::of("", true, "me").is_question());
+    }
 
     proptest! {
         #[test]
