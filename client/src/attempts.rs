@@ -128,7 +128,12 @@ impl Attempts {
         }
         let routing = matches!(
             code,
-            Some(ErrorCode::StaleEpoch | ErrorCode::NotLeader | ErrorCode::ShardNotHere)
+            Some(
+                ErrorCode::StaleEpoch
+                    | ErrorCode::NotLeader
+                    | ErrorCode::ShardNotHere
+                    | ErrorCode::Refused
+            )
         );
         if transport || (routing && !news) {
             self.core.refresh_soon();

@@ -9,12 +9,17 @@ use isobar_api::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+use tonic::metadata::{Ascii, MetadataValue};
+
+/// The id of the cluster, once it is known, as reads and writes carry it.
+pub(crate) type ClusterStamp = Arc<OnceLock<MetadataValue<Ascii>>>;
 
 #[derive(Default)]
 pub(crate) struct Cache {
     known: RwLock<Known>,
+    stamp: ClusterStamp,
 }
 
 #[derive(Default)]
@@ -62,6 +67,10 @@ impl Cache {
                 let message =
                     format!("the node belongs to cluster {theirs}, not to {}", known.cluster_id);
                 return Err(ApiError::new(ErrorCode::BadAddress, message));
+            }
+            if let Ok(id) = theirs.parse() {
+                // It never changes: the check above sees to that.
+                let _ = self.stamp.set(id);
             }
             known.cluster_id = theirs;
         }
@@ -145,6 +154,10 @@ impl Cache {
 
     pub(crate) fn members(&self) -> Vec<MemberInfo> {
         self.read().members.values().cloned().collect()
+    }
+
+    pub(crate) fn stamp(&self) -> ClusterStamp {
+        self.stamp.clone()
     }
 
     pub(crate) fn cluster_id(&self) -> String {

@@ -70,7 +70,8 @@ impl Core {
         {
             return Ok(link.clone());
         }
-        let link = Link::open(node, &address, &self.config).map_err(Failure::Answered)?;
+        let stamp = self.cache.stamp();
+        let link = Link::open(node, &address, &self.config, stamp).map_err(Failure::Answered)?;
         links.insert(node, link.clone());
         Ok(link)
     }

@@ -65,6 +65,8 @@ impl Failure {
                 ErrorCode::StaleEpoch
                     | ErrorCode::NotLeader
                     | ErrorCode::ShardNotHere
+                    // Another cluster's node serves at the address now.
+                    | ErrorCode::Refused
                     | ErrorCode::Unavailable
                     | ErrorCode::DeadlineExceeded
                     | ErrorCode::Overloaded
@@ -82,9 +84,10 @@ impl Failure {
         match self {
             Self::Answered(error) => match error.code {
                 // Routing is the client's own business; what its user meets is a shard that does not serve.
-                ErrorCode::StaleEpoch | ErrorCode::NotLeader | ErrorCode::ShardNotHere => {
-                    ApiError::new(ErrorCode::Unavailable, error.message)
-                }
+                ErrorCode::StaleEpoch
+                | ErrorCode::NotLeader
+                | ErrorCode::ShardNotHere
+                | ErrorCode::Refused => ApiError::new(ErrorCode::Unavailable, error.message),
                 _ => ApiError { shards: Vec::new(), ..error },
             },
             Self::NotSent(why) => ApiError::new(ErrorCode::Unreachable, why),

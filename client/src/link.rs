@@ -4,7 +4,7 @@
 //! collect for a moment and leave together. How far away the node is does not matter: beyond the
 //! first few requests it is time, not an answer, that lets the next one go.
 
-use crate::{config::ClientConfig, failure::Failure};
+use crate::{cache::ClusterStamp, config::ClientConfig, failure::Failure};
 use isobar_api::{ApiError, ErrorCode, NodeId, limits, proto};
 use prost::Message;
 use proto::{kv_client::KvClient, kv_result, node_client::NodeClient};
@@ -78,6 +78,7 @@ pub(crate) struct Link {
     pub(crate) address: String,
     channel: Channel,
     client_region: String,
+    stamp: ClusterStamp,
     reads: Mutex<Lane>,
     writes: Mutex<Lane>,
     slow: Mutex<Lane>,
@@ -113,12 +114,14 @@ impl Link {
         node: NodeId,
         address: &str,
         config: &ClientConfig,
+        stamp: ClusterStamp,
     ) -> Result<Arc<Self>, ApiError> {
         Ok(Arc::new(Self {
             node,
             address: address.into(),
             channel: open_channel(address)?,
             client_region: config.region.as_ref().map(|r| r.as_str().into()).unwrap_or_default(),
+            stamp,
             reads: Mutex::default(),
             writes: Mutex::default(),
             slow: Mutex::default(),
@@ -212,13 +215,16 @@ impl Link {
         let deadline = batch.iter().map(|(job, _)| job.deadline).max().unwrap_or(started);
         let (jobs, answers): (Vec<Job>, Vec<AnswerTo>) = batch.into_iter().unzip();
         let left_ms = deadline.saturating_duration_since(started).as_millis() as u64;
-        let message = proto::KvRequest {
+        let mut message = tonic::Request::new(proto::KvRequest {
             items: jobs.into_iter().map(|job| job.item).collect(),
             // A fifth is for the way. The node says of each item that is late that it is, and answers
             // the others; silence would only say that something is wrong.
             deadline_ms: (left_ms - left_ms / 5).clamp(1, limits::DEADLINE_MS_MAX),
             client_region: self.client_region.clone(),
-        };
+        });
+        if let Some(cluster_id) = self.stamp.get() {
+            message.metadata_mut().insert(proto::CLUSTER_HEADER, cluster_id.clone());
+        }
         let mut service = KvClient::new(self.channel.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);

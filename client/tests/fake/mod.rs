@@ -28,6 +28,7 @@ pub struct Seen {
 
 #[derive(Default)]
 pub struct State {
+    pub cluster_id: String,
     /// What is true.
     pub shards: Vec<ShardEntry>,
     /// What `GetShardMap` says; the truth where `None`.
@@ -95,7 +96,7 @@ pub fn entry(
 impl Cluster {
     /// Starts one node per region; node ids count from 1. One shard with replicas everywhere, led by node 1.
     pub async fn start(regions: &[&str]) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State { cluster_id: "fake".into(), ..State::default() }));
         let mut seeds = Vec::new();
         for (i, name) in regions.iter().enumerate() {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

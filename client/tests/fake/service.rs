@@ -46,6 +46,10 @@ impl Kv for Node {
         &self,
         request: Request<proto::KvRequest>,
     ) -> Result<Response<proto::KvResponse>, Status> {
+        let cluster = request.metadata().get(proto::CLUSTER_HEADER).cloned();
+        if cluster.is_some_and(|id| id.as_bytes() != lock(&self.state).cluster_id.as_bytes()) {
+            return Err(ApiError::new(ErrorCode::Refused, "another cluster").into());
+        }
         let request = request.into_inner();
         self.check_up()?;
         self.note(&request);
@@ -96,7 +100,7 @@ impl node_server::Node for Node {
         let own = state.published_by.get(&self.node);
         let shards = own.or(state.published.as_ref()).unwrap_or(&state.shards);
         Ok(Response::new(proto::ShardMapResponse {
-            cluster_id: "fake".into(),
+            cluster_id: state.cluster_id.clone(),
             shards: shards.iter().map(Into::into).collect(),
             members: state.members.clone(),
             tables_json: serde_json::to_vec(&[table()]).expect("plain data").into(),
