@@ -3,7 +3,7 @@
 mod fake;
 
 use fake::{Cluster, entry};
-use isobar_api::{ErrorCode, NodeId};
+use isobar_api::{ErrorCode, KeyRange, NodeId, ShardEntry};
 use isobar_client::{Client, ClientConfig, ReadLevel, TableHandle};
 use std::{
     collections::BTreeSet,
@@ -196,6 +196,24 @@ async fn answers_that_do_not_fit_are_asked_for_in_parts() {
     cluster.state().answer_keys_max = Some(0);
     let error = orders.get(b"k", ReadLevel::Local).await.expect_err("one row is too large");
     assert_eq!(error.code, ErrorCode::BatchSize);
+}
+
+#[tokio::test]
+async fn a_scan_ends_early_rather_than_fill_the_memory() {
+    let cluster = Cluster::start(&["eu"]).await;
+    let orders = open(&cluster).await;
+    let large = vec![7; 1 << 20];
+    cluster.state().rows = (0..72).map(|key| (vec![key], (large.clone(), 1))).collect();
+    // Each shard is a page: eight rows.
+    let cut = |n: usize| if n == 32 { vec![] } else { vec![(8 * n) as u8] };
+    cluster.state().shards = (0..32)
+        .map(|n| {
+            let range = KeyRange { start: if n == 0 { vec![] } else { cut(n) }, end: cut(n + 1) };
+            ShardEntry { range, ..entry(n as u64 + 1, "", "", 2, &[1], 1) }
+        })
+        .collect();
+    let page = orders.scan(&KeyRange::all(), 1_000, ReadLevel::Local).await.expect("scanned");
+    assert_eq!((page.rows.len(), page.resume), (64, Some(vec![64])));
 }
 
 #[tokio::test]
