@@ -18,11 +18,6 @@ pub struct Version {
 impl Version {
     /// The version of a row that does not exist.
     pub const ABSENT: Self = Self { hlc: 0, origin: NodeId(0) };
-
-    /// The physical part, in Unix milliseconds.
-    pub fn unix_ms(self) -> u64 {
-        self.hlc >> 16
-    }
 }
 
 impl fmt::Display for Version {

@@ -28,6 +28,10 @@ pub use shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardEnt
 pub mod proto {
     tonic::include_proto!("isobar.v1");
 
+    /// Metadata of a call: the cluster that its sender takes the receiver for a member of. Node and
+    /// shard numbers are the same in every cluster; a node of another one refuses the call.
+    pub const CLUSTER_HEADER: &str = "isobar-cluster";
+
     /// The encoded file descriptor set, for gRPC reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isobar.bin"));
 }

@@ -2,9 +2,11 @@
 
 use crate::{
     directive::{Directive, DirectiveKind, DirectiveState, Step},
+    error::{ApiError, ErrorCode},
     ids::{DirectiveId, NodeId, PlanId, ShardId, Term},
 };
 use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
 
 /// What a change does to one figure of one shard, with a 90 % interval on the figure afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -179,6 +181,42 @@ pub struct Freeze {
     pub owner: String,
     /// Until, Unix milliseconds.
     pub expires_at_unix_ms: u64,
+}
+
+/// What is asked of the emptying of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainAction {
+    /// Begin, or go on.
+    Start,
+    /// Stop; replicas may go there again.
+    Cancel,
+    /// Only say how far it has come.
+    Status,
+}
+
+impl fmt::Display for DrainAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Start => "start",
+            Self::Cancel => "cancel",
+            Self::Status => "status",
+        })
+    }
+}
+
+impl FromStr for DrainAction {
+    type Err = ApiError;
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        match text {
+            "start" => Ok(Self::Start),
+            "cancel" => Ok(Self::Cancel),
+            "status" => Ok(Self::Status),
+            _ => Err(ApiError::new(
+                ErrorCode::InvalidArgument,
+                format!("`{text}` is not an action: start, cancel or status"),
+            )),
+        }
+    }
 }
 
 /// How far the emptying of a node has come.

@@ -219,11 +219,16 @@ impl Policy {
             }
         };
         let share = |x: f64| (0.0..=1.0).contains(&x);
-        need(self.observe.window_s >= 1, "observe.window_s must be at least 1");
+        need((1..=3_600).contains(&self.observe.window_s), "observe.window_s must be 1 to 3600");
         need(self.observe.windows_min >= 1, "observe.windows_min must be at least 1");
-        need(self.observe.horizon_windows >= 1, "observe.horizon_windows must be at least 1");
+        // Further than the history reaches, nothing can be told; and every window costs memory.
+        need(
+            (1..=720).contains(&self.observe.horizon_windows),
+            "observe.horizon_windows must be 1 to 720",
+        );
         need(self.observe.stale_after_s >= 2, "observe.stale_after_s must be at least 2");
         need(self.balance.gain_ms_min >= 0.0, "balance.gain_ms_min must not be negative");
+        need(self.balance.reads_per_s_min >= 0.0, "balance.reads_per_s_min must not be negative");
         need(share(self.balance.gain_share_min), "balance.gain_share_min must be 0 to 1");
         need(share(self.balance.dead_band_share), "balance.dead_band_share must be 0 to 1");
         need(
@@ -263,8 +268,13 @@ mod tests {
         let mut policy = Policy::default();
         policy.balance.gap_share_max = 0.9;
         policy.budget.active_max = 0;
-        let error = policy.validate().expect_err("two contradictions");
-        assert!(error.message.contains("gap_share_max") && error.message.contains("active_max"));
+        policy.balance.reads_per_s_min = f64::NAN;
+        policy.observe.window_s = 7_200;
+        policy.observe.horizon_windows = u32::MAX;
+        let error = policy.validate().expect_err("contradictions");
+        for key in ["gap_share_max", "active_max", "reads_per_s_min", "window_s", "horizon"] {
+            assert!(error.message.contains(key), "{key} is not in: {error}");
+        }
     }
 
     #[test]

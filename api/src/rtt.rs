@@ -1,14 +1,28 @@
 //! Round-trip times between regions.
 
 use crate::ids::Region;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// Round-trip times in milliseconds, by unordered pair of regions. What is unknown is `None`, not zero.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct RttMatrix {
     pairs: BTreeMap<Region, BTreeMap<Region, f64>>,
+}
+
+impl<'de> Deserialize<'de> for RttMatrix {
+    /// A file may state each pair once.
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let stated = BTreeMap::<Region, BTreeMap<Region, f64>>::deserialize(d)?;
+        let mut pairs = stated.clone();
+        for (a, row) in stated {
+            for (b, rtt_ms) in row {
+                pairs.entry(b).or_default().entry(a.clone()).or_insert(rtt_ms);
+            }
+        }
+        Ok(Self { pairs })
+    }
 }
 
 impl RttMatrix {
@@ -63,5 +77,7 @@ mod tests {
         assert_eq!(rtt.get(&b, &a), Some(80.0));
         let text = serde_json::to_string(&rtt).expect("plain data");
         assert_eq!(serde_json::from_str::<RttMatrix>(&text).expect("own text"), rtt);
+        let once = serde_json::from_str::<RttMatrix>(r#"{"eu":{"us":80}}"#).expect("one direction");
+        assert_eq!(once, rtt);
     }
 }

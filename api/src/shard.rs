@@ -52,12 +52,6 @@ impl KeyRange {
             && (self.end.is_empty() || other.start < self.end)
     }
 
-    /// Whether every key of `other` lies inside.
-    pub fn covers(&self, other: &Self) -> bool {
-        self.start <= other.start
-            && (self.end.is_empty() || (!other.end.is_empty() && other.end <= self.end))
-    }
-
     /// Left and right half at a key strictly inside.
     pub fn split_at(&self, key: &[u8]) -> Option<(Self, Self)> {
         if !self.contains(key) || key == self.start {
@@ -159,12 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn ranges_contain_overlap_and_cover() {
+    fn ranges_contain_and_overlap() {
         assert!(range("b", "d").contains(b"b") && !range("b", "d").contains(b"d"));
         assert!(range("b", "").contains(b"zzz"));
         assert!(range("a", "c").overlaps(&range("b", "d")));
         assert!(!range("a", "b").overlaps(&range("b", "c")));
-        assert!(range("", "").covers(&range("x", "")) && !range("", "x").covers(&range("", "")));
     }
 
     #[test]

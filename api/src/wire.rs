@@ -3,6 +3,7 @@
 use crate::{
     hlc::Version,
     ids::{NodeId, ReplicaId, ShardId, TableId},
+    plan::DrainAction,
     proto,
     shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardEntry},
 };
@@ -32,12 +33,11 @@ pub(crate) fn parse_key(text: &str) -> Result<Vec<u8>, String> {
         match bytes.next() {
             Some(b'\\') => key.push(b'\\'),
             Some(b'x') => {
-                let digits = [bytes.next(), bytes.next()].map(|d| d.unwrap_or(b'?'));
-                let digits = std::str::from_utf8(&digits).map_err(|_| "bad \\x escape")?;
-                key.push(
-                    u8::from_str_radix(digits, 16)
-                        .map_err(|_| format!("bad escape `\\x{digits}`"))?,
-                );
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                match (digit(bytes.next()), digit(bytes.next())) {
+                    (Some(high), Some(low)) => key.push((16 * high + low) as u8),
+                    _ => return Err("`\\x` stands before two hexadecimal digits".into()),
+                }
             }
             _ => {
                 return Err(
@@ -128,15 +128,75 @@ impl From<proto::Replica> for Replica {
     }
 }
 
+impl proto::ListDirectivesRequest {
+    /// The newest directives, of one shard if given.
+    pub fn of(shard: Option<ShardId>, limit: u32) -> Self {
+        Self { limit, shard_id: shard.map_or(0, |s| s.0) }
+    }
+
+    /// The shard that is meant; `None`: all.
+    pub fn shard(&self) -> Option<ShardId> {
+        Some(ShardId(self.shard_id)).filter(|s| s.0 != 0)
+    }
+}
+
+impl proto::DrainRequest {
+    /// An order or question about one node or, only to ask how far they are, about all.
+    pub fn of(node: Option<NodeId>, action: DrainAction, owner: &str) -> Self {
+        let node_id = node.map_or(0, |n| n.0);
+        Self { node_id, action: action.to_string(), owner: owner.into() }
+    }
+
+    /// The node that is meant; `None`: all.
+    pub fn node(&self) -> Option<NodeId> {
+        Some(NodeId(self.node_id)).filter(|n| n.0 != 0)
+    }
+}
+
+impl proto::PolicyRequest {
+    /// Asks for the active policy: a request without a text.
+    pub fn question() -> Self {
+        Self { dry_run: true, ..Self::default() }
+    }
+
+    /// Replaces the policy, or with `dry_run` only shows what would change. An empty text is a policy
+    /// too, of defaults alone, and no question.
+    pub fn of(policy_toml: &str, dry_run: bool, owner: &str) -> Self {
+        let text = if policy_toml.is_empty() { "\n" } else { policy_toml };
+        Self { policy_toml: text.as_bytes().to_vec().into(), dry_run, owner: owner.into() }
+    }
+
+    /// Whether it only asks.
+    pub fn is_question(&self) -> bool {
+        self.policy_toml.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn requests_to_the_controller_say_none_and_all_apart() {
+        let list = |shard| proto::ListDirectivesRequest::of(shard, 5).shard();
+        assert_eq!((list(None), list(Some(ShardId(3)))), (None, Some(ShardId(3))));
+        let all = proto::DrainRequest::of(None, DrainAction::Status, "");
+        assert_eq!((all.node(), all.action.parse()), (None, Ok(DrainAction::Status)));
+        assert!(proto::PolicyRequest::question().is_question());
+        assert!(!proto::PolicyRequest::of("", true, "me").is_question());
+    }
+
     proptest! {
         #[test]
         fn any_key_reads_back_from_its_text(key in proptest::collection::vec(any::<u8>(), 0..64)) {
             prop_assert_eq!(parse_key(&show_key(&key)), Ok(key));
+        }
+
+        #[test]
+        fn an_escape_has_exactly_two_digits(text in "[0-9a-g+ ]{0,2}") {
+            let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            prop_assert_eq!(parse_key(&format!("\\x{text}")).is_ok(), digits);
         }
 
         #[test]

@@ -1,4 +1,6 @@
-//! Closed-loop load: each task sends the next request when the last one was answered.
+//! Closed-loop load: each task sends the next request when the last one was answered. A slow answer
+//! therefore also holds back the requests behind it: percentiles are of the requests that were sent,
+//! and say nothing of how long a caller would wait who comes at a rate of his own.
 
 use hdrhistogram::Histogram;
 use isobar_api::ApiError;
@@ -26,7 +28,7 @@ pub struct Load {
     pub clients: usize,
     /// How long.
     pub length: Duration,
-    /// Keys `k00000000` and up, chosen uniformly.
+    /// Keys `k00000000` and up, chosen uniformly; at least one.
     pub keys: u64,
     /// Length of a value.
     pub value_bytes: usize,
@@ -67,9 +69,7 @@ pub async fn preload(table: &TableHandle, load: &Load) -> Result<(), ApiError> {
             puts.spawn(async move { table.put(key(n), value).await });
         }
         while let Some(put) = puts.join_next().await {
-            if let Ok(result) = put {
-                result?;
-            }
+            put.expect("a put does not panic, and nobody aborts it")?;
         }
         number += 256;
     }
@@ -84,23 +84,28 @@ pub async fn run(tables: &[TableHandle], load: &Load) -> Figures {
         let table = tables[task % tables.len()].clone();
         tasks.spawn(one_client(table, load.clone(), load.seed.wrapping_add(task as u64), began));
     }
-    let mut micros: Histogram<u64> = Histogram::new(3).expect("three digits are allowed");
-    let mut errors = 0;
+    let (mut micros, mut errors) = (histogram(), 0);
     while let Some(done) = tasks.join_next().await {
-        let Ok((samples, failed)) = done else { continue };
+        let (of_task, failed) = done.expect("a task of the load does not panic");
+        micros.add(of_task).expect("it resizes");
         errors += failed;
-        for sample in samples {
-            // The histogram resizes itself: every duration of a run fits.
-            let _ = micros.record(sample);
-        }
     }
     figures(&micros, errors, began.elapsed())
 }
 
-async fn one_client(table: TableHandle, load: Load, seed: u64, began: Instant) -> (Vec<u64>, u64) {
+/// Times to answer, microseconds, to three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are allowed")
+}
+
+async fn one_client(
+    table: TableHandle,
+    load: Load,
+    seed: u64,
+    began: Instant,
+) -> (Histogram<u64>, u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let mut samples = Vec::new();
-    let mut errors = 0;
+    let (mut micros, mut errors) = (histogram(), 0);
     while began.elapsed() < load.length {
         let key = key(rng.random_range(0..load.keys));
         let at = Instant::now();
@@ -112,11 +117,11 @@ async fn one_client(table: TableHandle, load: Load, seed: u64, began: Instant) -
             Work::Read => table.get(&key, ReadLevel::Linearizable).await.map(|_| ()),
         };
         match done {
-            Ok(()) => samples.push(u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            Ok(()) => micros.record(at.elapsed().as_micros() as u64).expect("it resizes"),
             Err(_) => errors += 1,
         }
     }
-    (samples, errors)
+    (micros, errors)
 }
 
 fn figures(micros: &Histogram<u64>, errors: u64, length: Duration) -> Figures {
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn figures_are_of_what_was_recorded() {
-        let mut micros = Histogram::new(3).expect("three digits are allowed");
+        let mut micros = histogram();
         for n in 1..=1_000 {
             micros.record(n * 1_000).expect("it resizes");
         }

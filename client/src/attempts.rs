@@ -7,7 +7,7 @@ use crate::{
     link::{Answer, Job, LaneKind},
     route::{self, Need},
 };
-use isobar_api::{ApiError, ErrorCode, NodeId, ShardEntry, proto};
+use isobar_api::{ApiError, ErrorCode, NodeId, ShardEntry, ShardId, proto};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
@@ -80,9 +80,13 @@ impl Attempts {
         let now = Instant::now();
         let patience = Duration::from_millis(self.core.config.attempt_timeout_ms);
         let deadline = self.deadline.min(now + patience);
+        let shard = ShardId(item.shard_id);
+        let lane = self.core.lane_of(shard, self.kind);
         let job = Job { item, size_bytes, deadline, alone: self.alone };
         self.sent += 1;
-        self.core.exchange(node, self.kind, job).await
+        let answer = self.core.exchange(node, lane, job).await;
+        self.core.note_pace(shard, &answer);
+        answer
     }
 
     /// After a failure: returns when it is time to try again, or the error to give up with.
@@ -92,8 +96,8 @@ impl Attempts {
         node: NodeId,
         failure: Failure,
     ) -> Result<(), ApiError> {
-        self.maybe_applied |= self.kind == LaneKind::Writes
-            && failure.may_have_been_applied(entry.leader == Some(node));
+        let unknown_before = self.maybe_applied;
+        self.maybe_applied |= self.kind == LaneKind::Writes && failure.may_have_been_applied();
         let retryable = failure.is_retryable();
         let transport = failure.is_transport();
         let too_large = failure == Failure::TooLarge;
@@ -105,7 +109,12 @@ impl Attempts {
         tracing::debug!(shard = %entry.shard_id, %node, ?failure, news, "attempt failed");
         let error = failure.clone().into_error();
         if !retryable {
-            return Err(error);
+            if !unknown_before {
+                return Err(error);
+            }
+            // Refused now; an earlier attempt may have been applied all the same.
+            self.last = Some(error);
+            return Err(self.give_up());
         }
         let code = match failure {
             Failure::Answered(error) => Some(error.code),
@@ -119,7 +128,12 @@ impl Attempts {
         }
         let routing = matches!(
             code,
-            Some(ErrorCode::StaleEpoch | ErrorCode::NotLeader | ErrorCode::ShardNotHere)
+            Some(
+                ErrorCode::StaleEpoch
+                    | ErrorCode::NotLeader
+                    | ErrorCode::ShardNotHere
+                    | ErrorCode::Refused
+            )
         );
         if transport || (routing && !news) {
             self.core.refresh_soon();
@@ -156,7 +170,7 @@ impl Attempts {
 
     /// Waits before a new round in which every node may be tried again.
     async fn pause(&mut self) -> Result<(), ApiError> {
-        let pause = backoff::pause(self.rounds, self.retry_after_ms, self.core.random());
+        let pause = backoff::pause(self.rounds, self.retry_after_ms, rand::random());
         let until = Instant::now() + pause;
         if until >= self.deadline {
             sleep_until(self.deadline).await;

@@ -9,12 +9,17 @@ use isobar_api::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+use tonic::metadata::{Ascii, MetadataValue};
+
+/// The id of the cluster, once it is known, as reads and writes carry it.
+pub(crate) type ClusterStamp = Arc<OnceLock<MetadataValue<Ascii>>>;
 
 #[derive(Default)]
 pub(crate) struct Cache {
     known: RwLock<Known>,
+    stamp: ClusterStamp,
 }
 
 #[derive(Default)]
@@ -26,6 +31,18 @@ struct Known {
 }
 
 impl Known {
+    /// Takes over the members that a node lists. One that has just started may know only itself:
+    /// members that it leaves out stay, as not alive, while some shard has a replica there.
+    fn replace_members(&mut self, listed: BTreeMap<NodeId, MemberInfo>) {
+        let before = std::mem::replace(&mut self.members, listed);
+        for (node, member) in before {
+            let needed = || self.shards.iter().any(|shard| shard.replica_on(node).is_some());
+            if !self.members.contains_key(&node) && needed() {
+                self.members.insert(node, MemberInfo { alive: false, ..member });
+            }
+        }
+    }
+
     /// Adds a table. A node that is a moment behind takes nothing away: it may not list the newest
     /// tables, and may call ready ones unready.
     fn learn(&mut self, info: Arc<TableInfo>) {
@@ -51,6 +68,10 @@ impl Cache {
                     format!("the node belongs to cluster {theirs}, not to {}", known.cluster_id);
                 return Err(ApiError::new(ErrorCode::BadAddress, message));
             }
+            if let Ok(id) = theirs.parse() {
+                // It never changes: the check above sees to that.
+                let _ = self.stamp.set(id);
+            }
             known.cluster_id = theirs;
         }
         for entry in response.shards {
@@ -59,7 +80,7 @@ impl Cache {
         let members: BTreeMap<_, _> =
             response.members.into_iter().filter_map(member).map(|m| (m.node_id, m)).collect();
         if !members.is_empty() {
-            known.members = members;
+            known.replace_members(members);
         }
         for table in tables {
             known.learn(Arc::new(table));
@@ -135,6 +156,10 @@ impl Cache {
         self.read().members.values().cloned().collect()
     }
 
+    pub(crate) fn stamp(&self) -> ClusterStamp {
+        self.stamp.clone()
+    }
+
     pub(crate) fn cluster_id(&self) -> String {
         self.read().cluster_id.clone()
     }
@@ -191,7 +216,7 @@ fn member(member: proto::Member) -> Option<MemberInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isobar_api::Epoch;
+    use isobar_api::{Epoch, Replica, ReplicaId, ReplicaRole};
 
     fn response(cluster: &str) -> proto::ShardMapResponse {
         proto::ShardMapResponse { cluster_id: cluster.into(), ..proto::ShardMapResponse::default() }
@@ -233,10 +258,8 @@ mod tests {
         assert_eq!(known.state, TableState::Ready);
     }
 
-    #[test]
-    fn keys_are_grouped_by_owner() {
-        let cache = Cache::default();
-        let entry = |id, start: &str, end: &str| ShardEntry {
+    fn entry(id: u64, start: &str, end: &str) -> ShardEntry {
+        ShardEntry {
             shard_id: ShardId(id),
             table_id: TableId(1),
             range: KeyRange { start: start.into(), end: end.into() },
@@ -244,7 +267,40 @@ mod tests {
             replicas: vec![],
             leader: None,
             term: 1,
+        }
+    }
+
+    #[test]
+    fn a_node_that_knows_only_itself_does_not_hide_the_others() {
+        let cache = Cache::default();
+        let listing = |nodes: &[u64]| proto::ShardMapResponse {
+            members: nodes
+                .iter()
+                .map(|node| proto::Member {
+                    node_id: *node,
+                    address: format!("127.0.0.1:{node}"),
+                    region: "eu".into(),
+                    alive: true,
+                    ..proto::Member::default()
+                })
+                .collect(),
+            ..response("one")
         };
+        let replica = |node| Replica {
+            replica_id: ReplicaId(node),
+            node_id: NodeId(node),
+            role: ReplicaRole::Voter,
+        };
+        cache.absorb(listing(&[1, 2, 3])).expect("all three");
+        cache.merge(&[ShardEntry { replicas: vec![replica(1), replica(2)], ..entry(1, "", "") }]);
+        cache.absorb(listing(&[1])).expect("just started");
+        let alive: Vec<_> = cache.members().iter().map(|m| (m.node_id.0, m.alive)).collect();
+        assert_eq!(alive, [(1, true), (2, false)], "node 3 holds nothing");
+    }
+
+    #[test]
+    fn keys_are_grouped_by_owner() {
+        let cache = Cache::default();
         assert!(cache.merge(&[entry(1, "", "h"), entry(2, "h", "p")]));
         assert!(!cache.merge(&[entry(1, "", "h")]));
         let keys: Vec<&[u8]> = vec![b"a", b"k", b"z", b"b"];

@@ -138,11 +138,6 @@ impl Client {
         decode("the node's status", &response.status_json)
     }
 
-    /// Shards as the cache has them, without asking anyone.
-    pub fn cached_shards(&self) -> Vec<ShardEntry> {
-        self.core.cache.shards()
-    }
-
     /// Members as the cache has them, without asking anyone.
     pub fn cached_members(&self) -> Vec<MemberInfo> {
         self.core.cache.members()

@@ -26,16 +26,10 @@ pub struct ClientConfig {
     pub attempt_timeout_ms: u64,
     /// Most operations at once; further ones wait.
     pub max_in_flight: usize,
-    /// Most concurrent requests per node for reads, and as many again for writes.
-    pub lane_requests_max: usize,
     /// Known round-trip times between regions, to find the closest replica. Empty: measured instead.
     pub rtt: RttMatrix,
     /// Emulated distances; `None`: the real network.
     pub wan: Option<WanEmulation>,
-    /// Seed of the client id and of jitter; `None`: from the operating system.
-    /// Two clients of one cluster must never share a seed: the second one's writes would be taken
-    /// for repeats of the first one's.
-    pub seed: Option<u64>,
 }
 
 impl Default for ClientConfig {
@@ -46,10 +40,8 @@ impl Default for ClientConfig {
             request_timeout_ms: 10_000,
             attempt_timeout_ms: 2_000,
             max_in_flight: 1_024,
-            lane_requests_max: 8,
             rtt: RttMatrix::default(),
             wan: None,
-            seed: None,
         }
     }
 }
@@ -79,9 +71,6 @@ impl ClientConfig {
         let window = limits::CLIENT_WINDOW_MAX;
         if self.max_in_flight == 0 || self.max_in_flight as u64 > window {
             return bad(format!("max_in_flight must be 1 to {window}"));
-        }
-        if !(1..=64).contains(&self.lane_requests_max) {
-            return bad("lane_requests_max must be 1 to 64".into());
         }
         Ok(())
     }

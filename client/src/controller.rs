@@ -5,7 +5,10 @@ use crate::{
 };
 use isobar_api::{
     ApiError, DirectiveId, ErrorCode, NodeId, PlanId, ShardId, limits,
-    plan::{ControllerStatus, DirectiveRecord, DrainStatus, Freeze, PlanRecord, PlanSummary},
+    plan::{
+        ControllerStatus, DirectiveRecord, DrainAction, DrainStatus, Freeze, PlanRecord,
+        PlanSummary,
+    },
     policy::{Mode, PolicyState},
     proto::{self, controller_client::ControllerClient as Service},
 };
@@ -62,8 +65,7 @@ impl ControllerClient {
         limit: u32,
         shard: Option<ShardId>,
     ) -> Result<Vec<DirectiveRecord>, ApiError> {
-        let shard_id = shard.map_or(0, |s| s.0);
-        let request = proto::ListDirectivesRequest { limit, shard_id };
+        let request = proto::ListDirectivesRequest::of(shard, limit);
         call!(self, list_directives, "the list of directives", request)
     }
 
@@ -130,40 +132,38 @@ impl ControllerClient {
 
     /// Starts to empty a node, or goes on.
     pub async fn drain(&self, node: NodeId, owner: &str) -> Result<DrainStatus, ApiError> {
-        self.drain_action(node, "start", owner).await
+        self.drain_action(node, DrainAction::Start, owner).await
     }
 
     /// Stops emptying a node.
     pub async fn cancel_drain(&self, node: NodeId, owner: &str) -> Result<DrainStatus, ApiError> {
-        self.drain_action(node, "cancel", owner).await
+        self.drain_action(node, DrainAction::Cancel, owner).await
     }
 
     /// How far the emptying of a node has come.
     pub async fn drain_status(&self, node: NodeId) -> Result<DrainStatus, ApiError> {
-        self.drain_action(node, "status", "").await
+        self.drain_action(node, DrainAction::Status, "").await
     }
 
     /// All nodes that are being emptied or are empty.
     pub async fn drains(&self) -> Result<Vec<DrainStatus>, ApiError> {
-        let request = proto::DrainRequest { action: "status".into(), ..Default::default() };
+        let request = proto::DrainRequest::of(None, DrainAction::Status, "");
         call!(self, drain, "the list of drains", request)
     }
 
     async fn drain_action(
         &self,
         node: NodeId,
-        action: &str,
+        action: DrainAction,
         owner: &str,
     ) -> Result<DrainStatus, ApiError> {
-        let request =
-            proto::DrainRequest { node_id: node.0, action: action.into(), owner: owner.into() };
+        let request = proto::DrainRequest::of(Some(node), action, owner);
         call!(self, drain, "the drain's status", request)
     }
 
     /// The active policy.
     pub async fn policy(&self) -> Result<PolicyState, ApiError> {
-        let request = proto::PolicyRequest { dry_run: true, ..proto::PolicyRequest::default() };
-        call!(self, policy, "the policy", request)
+        call!(self, policy, "the policy", proto::PolicyRequest::question())
     }
 
     /// Replaces the policy; with `dry_run` only validates and compares.
@@ -173,11 +173,7 @@ impl ControllerClient {
         dry_run: bool,
         owner: &str,
     ) -> Result<PolicyState, ApiError> {
-        let request = proto::PolicyRequest {
-            policy_toml: policy_toml.as_bytes().to_vec().into(),
-            dry_run,
-            owner: owner.into(),
-        };
+        let request = proto::PolicyRequest::of(policy_toml, dry_run, owner);
         call!(self, policy, "the policy", request)
     }
 

@@ -9,10 +9,9 @@ use crate::{
     route::Way,
     session::Session,
 };
-use isobar_api::{ApiError, ErrorCode, NodeId};
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use isobar_api::{ApiError, ErrorCode, NodeId, ShardId};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,33 +26,23 @@ pub(crate) struct Core {
     pub(crate) session: Arc<Session>,
     pub(crate) refresher: Refresher,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
-    rng: Mutex<StdRng>,
+    /// Shards that did not answer in time when last asked.
+    slow: Mutex<BTreeSet<ShardId>>,
     permits: Semaphore,
 }
 
 impl Core {
     pub(crate) fn new(config: ClientConfig) -> Result<Arc<Self>, ApiError> {
         config.validate()?;
-        let mut rng = match config.seed {
-            Some(seed) => StdRng::seed_from_u64(seed),
-            None => StdRng::from_rng(&mut rand::rng()),
-        };
-        let mut client_id = [0; 16];
-        rng.fill_bytes(&mut client_id);
         Ok(Arc::new(Self {
             cache: Cache::default(),
-            session: Session::new(client_id),
+            session: Session::new(rand::random()),
             refresher: Refresher::default(),
             links: Mutex::default(),
-            rng: Mutex::new(rng),
+            slow: Mutex::default(),
             permits: Semaphore::new(config.max_in_flight),
             config,
         }))
-    }
-
-    /// A uniform number from 0 to 1, for jitter.
-    pub(crate) fn random(&self) -> f64 {
-        self.rng.lock().expect("no code panics while it holds this lock").random()
     }
 
     /// Room for one more operation; waits for it until the deadline.
@@ -81,7 +70,8 @@ impl Core {
         {
             return Ok(link.clone());
         }
-        let link = Link::open(node, &address, &self.config).map_err(Failure::Answered)?;
+        let stamp = self.cache.stamp();
+        let link = Link::open(node, &address, &self.config, stamp).map_err(Failure::Answered)?;
         links.insert(node, link.clone());
         Ok(link)
     }
@@ -107,6 +97,24 @@ impl Core {
             own_region: home.is_some() && home == region.as_ref(),
             measured_ms: link.and_then(|l| l.measured_ms()),
         }
+    }
+
+    /// The lane for an item of a shard.
+    pub(crate) fn lane_of(&self, shard: ShardId, kind: LaneKind) -> LaneKind {
+        let slow = self.slow.lock().expect("no code panics while it holds this lock");
+        if slow.contains(&shard) { LaneKind::Slow } else { kind }
+    }
+
+    /// Remembers whether a shard answers in time.
+    pub(crate) fn note_pace(&self, shard: ShardId, answer: &Result<Answer, Failure>) {
+        let mut slow = self.slow.lock().expect("no code panics while it holds this lock");
+        match answer {
+            Ok(_) => slow.remove(&shard),
+            Err(Failure::Answered(error)) if error.code == ErrorCode::DeadlineExceeded => {
+                slow.insert(shard)
+            }
+            Err(_) => false,
+        };
     }
 
     /// Sends one item to a node, over the emulated distance where there is one.

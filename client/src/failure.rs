@@ -36,21 +36,22 @@ impl Failure {
         matches!(self, Self::NotSent(_) | Self::Lost(_))
     }
 
-    /// Whether a write can have been applied although it failed. `to_leader`: it went to the node that
-    /// was believed to lead; another one only refuses.
-    pub(crate) fn may_have_been_applied(&self, to_leader: bool) -> bool {
+    /// Whether a write can have been applied although it failed. A node that does not lead says so
+    /// before it touches its log; `Unavailable` comes from one that led, and lost an entry's outcome
+    /// with its leadership. Whether the client knew that it led plays no part.
+    pub(crate) fn may_have_been_applied(&self) -> bool {
         match self {
             Self::Lost(_) | Self::TooLarge => true,
             Self::NotSent(_) => false,
-            Self::Answered(error) => match error.code {
+            Self::Answered(error) => matches!(
+                error.code,
                 ErrorCode::DeadlineExceeded
-                | ErrorCode::StorageFailed
-                | ErrorCode::Corruption
-                | ErrorCode::DiskFull
-                | ErrorCode::Internal => true,
-                ErrorCode::Unavailable | ErrorCode::NotLeader => to_leader,
-                _ => false,
-            },
+                    | ErrorCode::Unavailable
+                    | ErrorCode::StorageFailed
+                    | ErrorCode::Corruption
+                    | ErrorCode::DiskFull
+                    | ErrorCode::Internal
+            ),
         }
     }
 
@@ -64,6 +65,8 @@ impl Failure {
                 ErrorCode::StaleEpoch
                     | ErrorCode::NotLeader
                     | ErrorCode::ShardNotHere
+                    // Another cluster's node serves at the address now.
+                    | ErrorCode::Refused
                     | ErrorCode::Unavailable
                     | ErrorCode::DeadlineExceeded
                     | ErrorCode::Overloaded
@@ -81,9 +84,10 @@ impl Failure {
         match self {
             Self::Answered(error) => match error.code {
                 // Routing is the client's own business; what its user meets is a shard that does not serve.
-                ErrorCode::StaleEpoch | ErrorCode::NotLeader | ErrorCode::ShardNotHere => {
-                    ApiError::new(ErrorCode::Unavailable, error.message)
-                }
+                ErrorCode::StaleEpoch
+                | ErrorCode::NotLeader
+                | ErrorCode::ShardNotHere
+                | ErrorCode::Refused => ApiError::new(ErrorCode::Unavailable, error.message),
                 _ => ApiError { shards: Vec::new(), ..error },
             },
             Self::NotSent(why) => ApiError::new(ErrorCode::Unreachable, why),
@@ -136,12 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_leader_can_have_applied_what_it_disowned() {
-        assert!(answered(ErrorCode::NotLeader).may_have_been_applied(true));
-        assert!(!answered(ErrorCode::NotLeader).may_have_been_applied(false));
-        assert!(!answered(ErrorCode::Overloaded).may_have_been_applied(true));
-        assert!(Failure::Lost(String::new()).may_have_been_applied(false));
-        assert!(!Failure::NotSent(String::new()).may_have_been_applied(true));
+    fn only_what_reached_a_log_may_have_been_applied() {
+        for code in [ErrorCode::Unavailable, ErrorCode::DeadlineExceeded] {
+            assert!(answered(code).may_have_been_applied(), "{code}");
+        }
+        for code in [ErrorCode::NotLeader, ErrorCode::StaleEpoch, ErrorCode::Overloaded] {
+            assert!(!answered(code).may_have_been_applied(), "{code}");
+        }
+        assert!(Failure::Lost(String::new()).may_have_been_applied());
+        assert!(!Failure::NotSent(String::new()).may_have_been_applied());
     }
 
     #[test]

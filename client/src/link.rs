@@ -1,9 +1,10 @@
-//! One node as the client sees it: a connection, its health, and two lanes of batched requests.
+//! One node as the client sees it: a connection, its health, and its lanes of batched requests.
 //!
-//! Batching is natural: an idle lane sends at once; while its requests are under way, items that
-//! arrive meanwhile collect and leave together. Nobody ever waits for company.
+//! Batching is natural: a lane with few requests under way sends at once; with more of them, items
+//! collect for a moment and leave together. How far away the node is does not matter: beyond the
+//! first few requests it is time, not an answer, that lets the next one go.
 
-use crate::{config::ClientConfig, failure::Failure};
+use crate::{cache::ClusterStamp, config::ClientConfig, failure::Failure};
 use isobar_api::{ApiError, ErrorCode, NodeId, limits, proto};
 use prost::Message;
 use proto::{kv_client::KvClient, kv_result, node_client::NodeClient};
@@ -15,11 +16,22 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tonic::transport::{Channel, Endpoint};
 
 /// Items that may wait in one lane.
 const QUEUE_ITEMS_MAX: usize = 16_384;
+/// Requests of one lane that leave at once.
+const REQUESTS_AT_ONCE: usize = 8;
+/// Requests of one lane under way at most. With one more every [`GATHER`] this is enough for round
+/// trips of 100 ms; beyond, items wait for the next answer.
+const REQUESTS_MAX: usize = 64;
+/// How long a request beyond [`REQUESTS_AT_ONCE`] waits for company: little where answers take
+/// longer, and where they are quick, one of them comes first and takes the waiting items along.
+const GATHER: Duration = Duration::from_millis(2);
 /// Items in one request. Fewer than the protocol allows: one huge request would delay its first item.
 const BATCH_ITEMS_MAX: usize = 1_024;
 /// Bytes that one request, or its answer as far as foreseen, may have.
@@ -31,11 +43,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) type Answer = kv_result::Result;
 type AnswerTo = oneshot::Sender<Result<Answer, Failure>>;
 
-/// Reads and writes do not wait for each other.
+/// Reads and writes do not wait for each other, and neither for shards that are stuck: a request is
+/// answered when the last of its items is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneKind {
     Reads,
     Writes,
+    /// Items of shards that did not answer in time when last asked.
+    Slow,
 }
 
 /// One item that waits to be sent.
@@ -51,6 +66,8 @@ pub(crate) struct Job {
 struct Lane {
     queue: VecDeque<(Job, AnswerTo)>,
     running: usize,
+    /// Whether one of the running is waiting for company.
+    gathering: bool,
     /// Smoothed bytes of one answer, to keep answers below the message limit.
     answer_bytes: usize,
 }
@@ -61,9 +78,10 @@ pub(crate) struct Link {
     pub(crate) address: String,
     channel: Channel,
     client_region: String,
-    lane_requests_max: usize,
+    stamp: ClusterStamp,
     reads: Mutex<Lane>,
     writes: Mutex<Lane>,
+    slow: Mutex<Lane>,
     born: Instant,
     suspect_until_ms: AtomicU64,
     measured_us: AtomicU64,
@@ -96,15 +114,17 @@ impl Link {
         node: NodeId,
         address: &str,
         config: &ClientConfig,
+        stamp: ClusterStamp,
     ) -> Result<Arc<Self>, ApiError> {
         Ok(Arc::new(Self {
             node,
             address: address.into(),
             channel: open_channel(address)?,
             client_region: config.region.as_ref().map(|r| r.as_str().into()).unwrap_or_default(),
-            lane_requests_max: config.lane_requests_max,
+            stamp,
             reads: Mutex::default(),
             writes: Mutex::default(),
+            slow: Mutex::default(),
             born: Instant::now(),
             suspect_until_ms: AtomicU64::new(0),
             measured_us: AtomicU64::new(0),
@@ -146,12 +166,10 @@ impl Link {
                 return Err(Failure::Answered(ApiError::new(ErrorCode::Overloaded, message)));
             }
             lane.queue.push_back((job, answer_to));
-            let start = lane.running < self.lane_requests_max;
-            lane.running += usize::from(start);
-            start
+            lane.begin()
         };
-        if start {
-            tokio::spawn(self.clone().run(kind));
+        if let Some(pause) = start {
+            tokio::spawn(self.clone().run(kind, pause));
         }
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
@@ -164,14 +182,20 @@ impl Link {
         let lane = match kind {
             LaneKind::Reads => &self.reads,
             LaneKind::Writes => &self.writes,
+            LaneKind::Slow => &self.slow,
         };
         lane.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Sends batches until the lane is empty.
-    async fn run(self: Arc<Self>, kind: LaneKind) {
-        // Tasks that the last answers woke get to queue their next items first: fuller batches, no delay.
-        tokio::task::yield_now().await;
+    /// Sends batches, the first after a pause, until the lane is empty.
+    async fn run(self: Arc<Self>, kind: LaneKind, pause: Duration) {
+        if pause.is_zero() {
+            // Tasks that the last answers woke get to queue their next items first: fuller batches.
+            tokio::task::yield_now().await;
+        } else {
+            sleep(pause).await;
+            self.lane(kind).gathering = false;
+        }
         loop {
             let batch = {
                 let mut lane = self.lane(kind);
@@ -190,18 +214,23 @@ impl Link {
         let started = Instant::now();
         let deadline = batch.iter().map(|(job, _)| job.deadline).max().unwrap_or(started);
         let (jobs, answers): (Vec<Job>, Vec<AnswerTo>) = batch.into_iter().unzip();
-        let left = deadline.saturating_duration_since(started);
-        let message = proto::KvRequest {
+        let left_ms = deadline.saturating_duration_since(started).as_millis() as u64;
+        let mut message = tonic::Request::new(proto::KvRequest {
             items: jobs.into_iter().map(|job| job.item).collect(),
-            deadline_ms: (left.as_millis() as u64).clamp(1, limits::DEADLINE_MS_MAX),
+            // A fifth is for the way. The node says of each item that is late that it is, and answers
+            // the others; silence would only say that something is wrong.
+            deadline_ms: (left_ms - left_ms / 5).clamp(1, limits::DEADLINE_MS_MAX),
             client_region: self.client_region.clone(),
-        };
+        });
+        if let Some(cluster_id) = self.stamp.get() {
+            message.metadata_mut().insert(proto::CLUSTER_HEADER, cluster_id.clone());
+        }
         let mut service = KvClient::new(self.channel.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
         match tokio::time::timeout_at(deadline, service.execute(message)).await {
             Ok(Ok(response)) => {
-                self.succeeded(started);
+                self.succeeded(kind, started);
                 self.deliver(kind, answers, response.into_inner());
             }
             Ok(Err(status)) => {
@@ -217,7 +246,11 @@ impl Link {
                 }
             }
             Err(_) => {
-                self.suspect();
+                // A caller in more of a hurry than the node ever was has learned nothing about it.
+                let waited_ms = started.elapsed().as_secs_f64() * 1_000.0;
+                if self.measured_ms().is_none_or(|usual_ms| waited_ms >= 2.0 * usual_ms) {
+                    self.suspect();
+                }
                 for answer_to in answers {
                     let why = format!("{} did not answer in time", self.node);
                     let _ = answer_to.send(Err(Failure::Lost(why)));
@@ -255,8 +288,12 @@ impl Link {
         }
     }
 
-    fn succeeded(&self, started: Instant) {
+    fn succeeded(&self, kind: LaneKind, started: Instant) {
         self.suspect_until_ms.store(0, Relaxed);
+        if kind == LaneKind::Slow {
+            // How long a stuck shard takes says nothing about the way.
+            return;
+        }
         let us = (started.elapsed().as_micros() as u64).max(1);
         let smoothed = match self.measured_us.load(Relaxed) {
             0 => us,
@@ -267,6 +304,20 @@ impl Link {
 }
 
 impl Lane {
+    /// Counts one more request for what waits, if there may be one; after which pause it leaves.
+    fn begin(&mut self) -> Option<Duration> {
+        let pause = if self.running < REQUESTS_AT_ONCE {
+            Duration::ZERO
+        } else if self.running < REQUESTS_MAX && !self.gathering {
+            self.gathering = true;
+            GATHER
+        } else {
+            return None;
+        };
+        self.running += 1;
+        Some(pause)
+    }
+
     /// The next request: as many waiting items as fit, without those whose caller has gone.
     fn take_batch(&mut self) -> Vec<(Job, AnswerTo)> {
         let by_answer = BATCH_BYTES_MAX / self.answer_bytes.max(1);
@@ -305,6 +356,21 @@ mod tests {
             Job { item: proto::KvItem::default(), size_bytes, deadline: Instant::now(), alone };
         lane.queue.push_back((job, answer_to));
         answer
+    }
+
+    #[test]
+    fn requests_beyond_the_first_few_leave_one_after_another() {
+        let mut lane = Lane::default();
+        for _ in 0..REQUESTS_AT_ONCE {
+            assert_eq!(lane.begin(), Some(Duration::ZERO));
+        }
+        assert_eq!((lane.begin(), lane.begin()), (Some(GATHER), None));
+        while lane.running < REQUESTS_MAX {
+            lane.gathering = false;
+            assert_eq!(lane.begin(), Some(GATHER));
+        }
+        lane.gathering = false;
+        assert_eq!(lane.begin(), None);
     }
 
     #[test]

@@ -39,8 +39,17 @@ pub(crate) struct Source {
 }
 
 impl Core {
-    /// Fetches the map now, or joins a fetch that began after this call.
+    /// Fetches the map now, or joins a fetch that began after this call. Takes no longer than an
+    /// operation may.
     pub(crate) async fn refresh(&self) -> Result<(), ApiError> {
+        let limit = self.deadline(None);
+        tokio::time::timeout_at(limit, self.refresh_in_turn()).await.unwrap_or_else(|_| {
+            let message = "no node has sent its shard map in time";
+            Err(ApiError::new(ErrorCode::Unreachable, message))
+        })
+    }
+
+    async fn refresh_in_turn(&self) -> Result<(), ApiError> {
         let seen = self.refresher.rounds.load(SeqCst);
         let _turn = self.refresher.turn.lock().await;
         // Two rounds on: one that was under way when we came, and one that began later.

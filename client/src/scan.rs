@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// Rows of one call; more are had by going on at `resume`.
 const CALL_ROWS_MAX: usize = 1_000_000;
+/// Bytes of one call, keys and values, after which it ends early.
+const CALL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn scan(
     core: &Arc<Core>,
@@ -32,14 +34,16 @@ pub(crate) async fn scan(
     }
     let _permit = core.permit(deadline).await?;
     let mut page = ScanPage { rows: Vec::new(), resume: Some(range.start.clone()) };
+    let mut bytes = 0;
     while let Some(cursor) = page.resume.take() {
-        if page.rows.len() >= limit {
+        if page.rows.len() >= limit || bytes >= CALL_BYTES_MAX {
             page.resume = Some(cursor);
             break;
         }
         let want = (limit - page.rows.len()).min(limits::SCAN_ROWS_MAX as usize);
         let rest = KeyRange { start: cursor, end: range.end.clone() };
         let (rows, next) = shard_page(core, table, rest, want as u32, level, deadline).await?;
+        bytes += rows.iter().map(|row| row.key.len() + row.value.len()).sum::<usize>();
         page.rows.extend(rows);
         page.resume = next;
     }

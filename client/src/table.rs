@@ -64,7 +64,8 @@ impl TableHandle {
         read::multi_get(&self.core, &self.info, &keys, level, self.deadline()).await
     }
 
-    /// Rows of a range in key order, at most `limit`; `resume` of the answer starts the next call.
+    /// Rows of a range in key order, at most `limit`, and not many more than 64 MiB of them; `resume`
+    /// of the answer starts the next call.
     /// Each shard's page is read at the asked level; the whole is not a snapshot.
     pub async fn scan(
         &self,

@@ -2,17 +2,19 @@
 
 mod fake;
 
-use fake::Cluster;
-use isobar_api::{ErrorCode, NodeId};
+use fake::{Cluster, entry};
+use isobar_api::{ErrorCode, KeyRange, NodeId, ShardEntry};
 use isobar_client::{Client, ClientConfig, ReadLevel, TableHandle};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 async fn open(cluster: &Cluster) -> TableHandle {
     let config = ClientConfig {
         seeds: cluster.seeds.clone(),
         request_timeout_ms: 5_000,
         attempt_timeout_ms: 200,
-        lane_requests_max: 2,
         ..ClientConfig::default()
     };
     let client = Client::connect(config).await.expect("the fake answers");
@@ -110,11 +112,38 @@ async fn concurrent_requests_share_messages_and_a_lonely_one_leaves_at_once() {
 }
 
 #[tokio::test]
+async fn a_long_way_does_not_make_requests_wait_for_one_another() {
+    let cluster = Cluster::start(&["eu"]).await;
+    let config = ClientConfig::with_seeds(cluster.seeds.clone());
+    let client = Client::connect(config).await.expect("the fake answers");
+    let orders = client.table("orders").await.expect("the fake has it");
+    let work = Duration::from_millis(400);
+    cluster.state().work = work;
+    let read = |key: String| {
+        let orders = orders.clone();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            orders.get(key.as_bytes(), ReadLevel::Local).await.expect("read");
+            began.elapsed()
+        })
+    };
+    let mut reads = Vec::new();
+    for i in 0..20 {
+        reads.push(read(format!("k{i}")));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for read in reads {
+        let took = read.await.expect("no panic");
+        assert!(took < work * 3 / 2, "{took:?} for one round trip of {work:?}");
+    }
+}
+
+#[tokio::test]
 async fn reads_do_not_wait_behind_writes() {
     let cluster = Cluster::start(&["eu"]).await;
     let orders = open(&cluster).await.with_timeout_ms(60_000);
     cluster.state().work = Duration::from_secs(3_600);
-    let writes: Vec<_> = (0..2)
+    let writes: Vec<_> = (0..64)
         .map(|i| {
             let orders = orders.clone();
             tokio::spawn(async move { orders.put(format!("k{i}"), "v").await })
@@ -126,6 +155,31 @@ async fn reads_do_not_wait_behind_writes() {
     cluster.state().work = Duration::ZERO;
     assert_eq!(orders.get(b"other", ReadLevel::Local).await.expect("own lane"), None);
     writes.iter().for_each(|w| w.abort());
+}
+
+#[tokio::test]
+async fn a_stuck_shard_holds_up_no_other_shard_of_its_node() {
+    let cluster = Cluster::start(&["eu"]).await;
+    cluster.state().shards = vec![entry(1, "", "m", 1, &[1], 1), entry(2, "m", "", 1, &[1], 1)];
+    let config = ClientConfig::with_seeds(cluster.seeds.clone());
+    let client = Client::connect(config).await.expect("the fake answers");
+    let orders = client.table("orders").await.expect("the fake has it");
+    cluster.state().stuck.insert(2);
+    let short = orders.clone().with_timeout_ms(600);
+    let error = short.put("z", "v").await.expect_err("stuck");
+    assert_eq!(error.code, ErrorCode::DeadlineExceeded, "{error}");
+    for _ in 0..3 {
+        let began = Instant::now();
+        let healthy = async {
+            orders.put("a", "v").await.expect("stored");
+            began.elapsed()
+        };
+        let (stuck, took) = tokio::join!(short.put("z", "v"), healthy);
+        assert!(stuck.is_err());
+        assert!(took < Duration::from_millis(300), "{took:?} behind a stuck shard");
+    }
+    cluster.state().stuck.clear();
+    orders.put("z", "v").await.expect("it answers again");
 }
 
 #[tokio::test]
@@ -142,6 +196,24 @@ async fn answers_that_do_not_fit_are_asked_for_in_parts() {
     cluster.state().answer_keys_max = Some(0);
     let error = orders.get(b"k", ReadLevel::Local).await.expect_err("one row is too large");
     assert_eq!(error.code, ErrorCode::BatchSize);
+}
+
+#[tokio::test]
+async fn a_scan_ends_early_rather_than_fill_the_memory() {
+    let cluster = Cluster::start(&["eu"]).await;
+    let orders = open(&cluster).await;
+    let large = vec![7; 1 << 20];
+    cluster.state().rows = (0..72).map(|key| (vec![key], (large.clone(), 1))).collect();
+    // Each shard is a page: eight rows.
+    let cut = |n: usize| if n == 32 { vec![] } else { vec![(8 * n) as u8] };
+    cluster.state().shards = (0..32)
+        .map(|n| {
+            let range = KeyRange { start: if n == 0 { vec![] } else { cut(n) }, end: cut(n + 1) };
+            ShardEntry { range, ..entry(n as u64 + 1, "", "", 2, &[1], 1) }
+        })
+        .collect();
+    let page = orders.scan(&KeyRange::all(), 1_000, ReadLevel::Local).await.expect("scanned");
+    assert_eq!((page.rows.len(), page.resume), (64, Some(vec![64])));
 }
 
 #[tokio::test]

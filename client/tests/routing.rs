@@ -222,6 +222,17 @@ async fn compare_and_set_tells_the_version_it_met() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_took_over_the_address_is_left_alone() {
+    let cluster = Cluster::start(&["eu"]).await;
+    let orders = open(&cluster, fast()).await.with_timeout_ms(150);
+    orders.put("k", "mine").await.expect("stored");
+    cluster.state().cluster_id = "another".into();
+    let error = orders.put("k", "not theirs").await.expect_err("refused");
+    assert_eq!(error.code, ErrorCode::Unavailable, "{error}");
+    assert_eq!(cluster.state().rows[&b"k"[..]].0, b"mine");
+}
+
+#[tokio::test]
 async fn unknown_tables_and_silent_seeds_have_their_codes() {
     let cluster = Cluster::start(&["eu"]).await;
     let client =

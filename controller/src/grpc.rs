@@ -2,7 +2,8 @@
 
 use crate::{error::Error, service::ControllerHandle};
 use isobar_api::{
-    ApiError, DirectiveId, ErrorCode, NodeId, PlanId, ShardId, limits,
+    ApiError, DirectiveId, ErrorCode, PlanId, limits,
+    plan::DrainAction,
     proto::{
         self, DecideRequest, DrainRequest, GetControllerStatusRequest, GetDirectiveRequest,
         GetPlanRequest, JsonDocument, ListDirectivesRequest, ListPlansRequest, PauseRequest,
@@ -57,8 +58,7 @@ impl Controller for ControllerGrpc {
 
     async fn list_directives(&self, request: Request<ListDirectivesRequest>) -> Answer {
         let request = request.into_inner();
-        let shard = Some(ShardId(request.shard_id)).filter(|s| s.0 != 0);
-        answer(self.handle.directives(request.limit, shard).await)
+        answer(self.handle.directives(request.limit, request.shard()).await)
     }
 
     async fn get_directive(&self, request: Request<GetDirectiveRequest>) -> Answer {
@@ -87,25 +87,27 @@ impl Controller for ControllerGrpc {
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Answer {
-        let DrainRequest { node_id, action, owner } = request.into_inner();
-        let node = NodeId(node_id);
-        match action.as_str() {
-            "start" => answer(self.handle.start_drain(node, &owner).await),
-            "cancel" => answer(self.handle.cancel_drain(node, &owner).await),
-            "status" if node_id == 0 => answer(Ok(self.handle.drains())),
-            "status" => answer(self.handle.drain(node)),
-            other => {
-                let why = format!("`{other}` is not an action: start, cancel or status");
-                Err(ApiError::new(ErrorCode::InvalidArgument, why).into())
+        let request = request.into_inner();
+        let owner = &request.owner;
+        match (request.action.parse()?, request.node()) {
+            (DrainAction::Status, None) => answer(Ok(self.handle.drains())),
+            (DrainAction::Status, Some(node)) => answer(self.handle.drain(node)),
+            (DrainAction::Start, Some(node)) => answer(self.handle.start_drain(node, owner).await),
+            (DrainAction::Cancel, Some(node)) => {
+                answer(self.handle.cancel_drain(node, owner).await)
+            }
+            (DrainAction::Start | DrainAction::Cancel, None) => {
+                Err(ApiError::new(ErrorCode::InvalidArgument, "no node is named").into())
             }
         }
     }
 
     async fn policy(&self, request: Request<PolicyRequest>) -> Answer {
-        let PolicyRequest { policy_toml, dry_run, owner } = request.into_inner();
-        if policy_toml.is_empty() {
+        let request = request.into_inner();
+        if request.is_question() {
             return answer(Ok(self.handle.policy()));
         }
+        let PolicyRequest { policy_toml, dry_run, owner } = request;
         let bad = |_| ApiError::new(ErrorCode::BadPolicy, "the policy is not UTF-8 text");
         let text = std::str::from_utf8(&policy_toml).map_err(bad)?;
         answer(self.handle.set_policy(text, dry_run, &owner).await)

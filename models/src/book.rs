@@ -161,7 +161,7 @@ impl<K: Ord + Clone> ForecastBook<K> {
         full: Option<&[f64]>,
     ) -> SeriesForecast {
         let horizon = self.config.champion.horizon;
-        let row = feature_row(input.windows, input.at_unix_s, None);
+        let row = feature_row(input.windows, input.at_unix_s);
         let ((intervals, over_horizon), model, chosen_at) = match (full, self.entries.get(key)) {
             (Some(values), Some(entry)) => {
                 let champion = &entry.champion;

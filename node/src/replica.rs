@@ -65,12 +65,11 @@ impl Replica {
         transport: Transport,
     ) -> Self {
         let seed = ids.0.0 ^ (ids.1.0 << 48);
-        let config = isobar_telemetry::MeterConfig { seed, ..Default::default() };
         Self {
             shard_id: ids.0,
             replica_id: ids.1,
             reserved,
-            meter: ShardMeter::new(config),
+            meter: ShardMeter::new(seed),
             raft,
             state,
             engine,

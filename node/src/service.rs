@@ -198,11 +198,12 @@ impl NodeService {
         let (_, health) = tonic_health::server::health_reporter();
         let mut routes = tonic::service::Routes::builder();
         routes
-            .add_service(
+            .add_service(InterceptedService::new(
                 KvServer::new(node.clone())
                     .max_decoding_message_size(max)
                     .max_encoding_message_size(max),
-            )
+                refuse_strangers(parts.registry.clone()),
+            ))
             .add_service(
                 NodeServer::new(node).max_decoding_message_size(max).max_encoding_message_size(max),
             )

@@ -20,7 +20,6 @@ pub const FEATURES: &[FeatureSpec] = &[
     spec("lag_1_per_s", "1/s"),
     spec("lag_2_per_s", "1/s"),
     spec("lag_3_per_s", "1/s"),
-    spec("lag_season_per_s", "1/s"),
     spec("mean_5_per_s", "1/s"),
     spec("mean_15_per_s", "1/s"),
     spec("mean_60_per_s", "1/s"),
@@ -28,7 +27,6 @@ pub const FEATURES: &[FeatureSpec] = &[
     spec("deviation_60_per_s", "1/s"),
     spec("trend_15_per_s_per_window", "1/s per window"),
     spec("observed_60_share", "share"),
-    spec("season_slot_share", "share of the period"),
     spec("day_sin", "share"),
     spec("day_cos", "share"),
     spec("weekday_share", "share of the week"),
@@ -63,8 +61,8 @@ pub fn schema_hash() -> u64 {
 
 /// The row at the end of `windows` (oldest first, rates per second).
 ///
-/// `at_unix_s` is the end of the newest window; `period` the season in windows, where one is known.
-pub fn feature_row(windows: &[Option<f64>], at_unix_s: u64, period: Option<usize>) -> FeatureRow {
+/// `at_unix_s` is the end of the newest window.
+pub fn feature_row(windows: &[Option<f64>], at_unix_s: u64) -> FeatureRow {
     let lag =
         |n: usize| windows.len().checked_sub(n).and_then(|i| windows.get(i).copied().flatten());
     let last_60 = Recent::of(windows, 60);
@@ -75,8 +73,6 @@ pub fn feature_row(windows: &[Option<f64>], at_unix_s: u64, period: Option<usize
         lag(1),
         lag(2),
         lag(3),
-        // The value one season before the *next* window: what a seasonal model would repeat.
-        period.and_then(lag),
         Recent::of(windows, 5).mean(),
         Recent::of(windows, 15).mean(),
         last_60.mean(),
@@ -84,7 +80,6 @@ pub fn feature_row(windows: &[Option<f64>], at_unix_s: u64, period: Option<usize
         last_60.deviation(),
         Recent::of(windows, 15).slope(),
         Some(last_60.known().count() as f64 / last_60.0.len().max(1) as f64),
-        period.filter(|&p| p > 0).map(|p| (windows.len() % p) as f64 / p as f64),
         Some(day.sin()),
         Some(day.cos()),
         Some(week),
@@ -158,19 +153,17 @@ mod tests {
     #[test]
     fn a_ramp_has_its_lags_mean_and_slope() {
         let windows: Vec<_> = (0..100).map(|i| Some(f64::from(i) * 2.0)).collect();
-        let row = feature_row(&windows, 3 * 86_400 + 21_600, Some(10));
+        let row = feature_row(&windows, 3 * 86_400 + 21_600);
         let expect = |name: &str, value: f64| {
             let got = row.get(name).unwrap();
             assert!((got - value).abs() < 1e-9, "{name}: {got}, not {value}");
         };
         expect("lag_1_per_s", 198.0);
         expect("lag_3_per_s", 194.0);
-        expect("lag_season_per_s", 180.0);
         expect("mean_5_per_s", 194.0);
         expect("max_60_per_s", 198.0);
         expect("trend_15_per_s_per_window", 2.0);
         expect("observed_60_share", 1.0);
-        expect("season_slot_share", 0.0);
         expect("day_sin", 1.0);
         // Sunday 1970-01-04, 06:00: six and a quarter days of the week have passed.
         expect("weekday_share", 6.25 / 7.0);
@@ -178,14 +171,13 @@ mod tests {
 
     #[test]
     fn gaps_are_unknown_not_zero() {
-        let row = feature_row(&[Some(4.0), None], 60, Some(5));
+        let row = feature_row(&[Some(4.0), None], 60);
         assert_eq!(row.get("lag_1_per_s"), None);
         assert_eq!(row.get("lag_2_per_s"), Some(4.0));
-        assert_eq!(row.get("lag_season_per_s"), None);
         assert_eq!(row.get("mean_5_per_s"), Some(4.0));
         assert_eq!(row.get("trend_15_per_s_per_window"), None);
         assert_eq!(row.get("observed_60_share"), Some(0.5));
-        assert_eq!(feature_row(&[], 0, None).get("mean_5_per_s"), None);
+        assert_eq!(feature_row(&[], 0).get("mean_5_per_s"), None);
     }
 
     /// A model on disk names this hash. If it changes, say so in the change log and retrain.
@@ -194,9 +186,9 @@ mod tests {
         assert_eq!(schema_hash(), SCHEMA_PUBLISHED, "{:#x}", schema_hash());
         let names: std::collections::BTreeSet<_> = FEATURES.iter().map(|f| f.name).collect();
         assert_eq!(names.len(), FEATURES.len());
-        assert_eq!(feature_row(&[], 0, None).values.len(), FEATURES.len());
+        assert_eq!(feature_row(&[], 0).values.len(), FEATURES.len());
     }
-    const SCHEMA_PUBLISHED: u64 = 0xbf9f_04ed_47a0_69f3;
+    const SCHEMA_PUBLISHED: u64 = 0x6a6b_710b_b418_6e04;
 
     #[test]
     fn filling_interpolates_and_refuses_to_invent() {
@@ -211,9 +203,9 @@ mod tests {
         #[test]
         fn never_panics_and_known_values_stay(
             windows in prop::collection::vec(prop::option::of(0.0..1e9_f64), 0..130),
-            at in 0_u64..1 << 40, period in prop::option::of(0_usize..200),
+            at in 0_u64..1 << 40,
         ) {
-            let row = feature_row(&windows, at, period);
+            let row = feature_row(&windows, at);
             prop_assert!(row.values.iter().flatten().all(|v| v.is_finite()));
             if let Some(full) = filled(&windows, 1.0) {
                 for (value, window) in full.iter().zip(&windows) {

@@ -4,12 +4,12 @@
 //! features turn series into rows for models ([`features`]). Beside them stand traces and logs
 //! ([`observability`], [`trace_context`]), metrics ([`metrics`]) and the operator's HTTP endpoints ([`http`]).
 
-pub mod access_sample;
-pub mod arrivals;
+mod access_sample;
+mod arrivals;
 pub mod features;
-pub mod hot_keys;
+mod hot_keys;
 pub mod http;
-pub mod latency;
+mod latency;
 pub mod meter;
 pub mod metrics;
 pub mod observability;
@@ -18,6 +18,6 @@ mod seeded;
 pub mod trace_context;
 pub mod window;
 
-pub use meter::{MeterConfig, ShardInterval, ShardMeter};
+pub use meter::{ShardInterval, ShardMeter};
 pub use metrics::Metrics;
 pub use window::{Sample, WindowSeries};

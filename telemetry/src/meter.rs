@@ -20,32 +20,14 @@ use std::{
 const DENSE_REQUESTS: u64 = 2_048;
 const SPARSE: u64 = 16;
 
-/// Bounds of a [`ShardMeter`].
-#[derive(Clone, Copy, Debug)]
-pub struct MeterConfig {
-    /// Regions told apart.
-    pub regions_max: usize,
-    /// Hot keys reported.
-    pub hot_keys_max: usize,
-    /// Keys in the access sample.
-    pub sample_keys: usize,
-    /// After this time a request weighs half as much in the octiles.
-    pub half_life: Duration,
-    /// Seed of the sampling; use for instance the replica's id.
-    pub seed: u64,
-}
-
-impl Default for MeterConfig {
-    fn default() -> Self {
-        Self {
-            regions_max: 32,
-            hot_keys_max: 16,
-            sample_keys: 256,
-            half_life: Duration::from_secs(30),
-            seed: 0,
-        }
-    }
-}
+/// Regions told apart.
+const REGIONS_MAX: usize = 32;
+/// Hot keys reported.
+const HOT_KEYS_MAX: usize = 16;
+/// Keys in the access sample.
+const SAMPLE_KEYS: usize = 256;
+/// After this time a request weighs half as much in the octiles.
+const HALF_LIFE: Duration = Duration::from_secs(30);
 
 /// What a meter saw during one interval; the fields go into `ReplicaReport` as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,21 +56,19 @@ struct Inner {
 /// Counts the requests of one replica. Share it by `Arc`; recording costs well under a microsecond.
 #[derive(Debug)]
 pub struct ShardMeter {
-    half_life: Duration,
     inner: Mutex<Inner>,
 }
 
 impl ShardMeter {
-    /// A meter.
-    pub fn new(config: MeterConfig) -> Self {
+    /// A meter whose samples follow from the seed; use for instance the replica's id.
+    pub fn new(seed: u64) -> Self {
         Self {
-            half_life: config.half_life,
             inner: Mutex::new(Inner {
-                arrivals: ArrivalCounter::new(config.regions_max),
+                arrivals: ArrivalCounter::new(REGIONS_MAX),
                 latency: LatencySketch::new(),
-                hot_keys: HotKeys::new(config.hot_keys_max),
-                sample: AccessSample::new(config.sample_keys, config.seed),
-                rng: Seeded::new(config.seed ^ 0x05ee_d0fa_5a3b_1e55),
+                hot_keys: HotKeys::new(HOT_KEYS_MAX),
+                sample: AccessSample::new(SAMPLE_KEYS, seed),
+                rng: Seeded::new(seed ^ 0x05ee_d0fa_5a3b_1e55),
                 requests: 0,
                 octiles: Vec::new(),
             }),
@@ -130,7 +110,7 @@ impl ShardMeter {
             inner.octiles = inner.sample.octiles();
         }
         inner.requests = 0;
-        let half_lives = interval.as_secs_f64() / self.half_life.as_secs_f64().max(1e-3);
+        let half_lives = interval.as_secs_f64() / HALF_LIFE.as_secs_f64();
         inner.sample.fade(0.5_f64.powf(half_lives));
         ShardInterval {
             arrivals: inner.arrivals.take(),
@@ -171,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_interval_shows_everything_and_the_next_starts_empty() {
-        let meter = ShardMeter::new(MeterConfig::default());
+        let meter = ShardMeter::new(0);
         let eu = Region::new("eu").unwrap();
         for i in 0..100 {
             meter.record_read(format!("k{i:03}").as_bytes(), Some(&eu), 2, 1_000);
@@ -198,7 +178,7 @@ mod tests {
 
     #[test]
     fn sampling_keeps_the_share_of_a_hot_key() {
-        let meter = ShardMeter::new(MeterConfig { seed: 9, ..MeterConfig::default() });
+        let meter = ShardMeter::new(9);
         for i in 0..100_000_u64 {
             let key = if i % 4 == 0 { "hot".to_owned() } else { format!("k{i}") };
             meter.record_read(key.as_bytes(), None, 1, 10);
@@ -211,7 +191,7 @@ mod tests {
 
     #[test]
     fn threads_lose_nothing() {
-        let meter = Arc::new(ShardMeter::new(MeterConfig::default()));
+        let meter = Arc::new(ShardMeter::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..5_000).for_each(|_| meter.record_read(b"k", None, 1, 5)));

@@ -119,13 +119,6 @@ pub struct Guard {
     exporter: Option<ExporterThread>,
 }
 
-impl Guard {
-    /// Sends what is queued now. Blocks up to five seconds: not for the data path.
-    pub fn flush(&self) {
-        let _ = self.provider.force_flush();
-    }
-}
-
 impl Drop for Guard {
     fn drop(&mut self) {
         // A dead collector must not keep the process: what cannot be sent in time is lost.
@@ -241,6 +234,8 @@ impl ExporterThread {
         let thread = std::thread::Builder::new().name("otlp-export".into()).spawn(move || {
             // Ends on the message or when its sender is dropped; both mean stop.
             let _ = runtime.block_on(stopped);
+            // Not by dropping it: that would wait for a look-up of the collector's name to end.
+            runtime.shutdown_background();
         })?;
         Ok(Self { runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
@@ -295,6 +290,20 @@ mod tests {
         assert_eq!(line["message"], "accepted");
         assert_eq!(line["step"], 2);
         assert_eq!(line["span"]["directive"], "d7");
+    }
+
+    #[test]
+    fn the_exporter_ends_although_the_collectors_name_is_still_looked_up() {
+        let exporter = ExporterThread::start().unwrap();
+        let (begun, wait) = std::sync::mpsc::channel();
+        exporter.runtime.spawn_blocking(move || {
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_secs(20));
+        });
+        wait.recv().unwrap();
+        let asked = std::time::Instant::now();
+        drop(exporter);
+        assert!(asked.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

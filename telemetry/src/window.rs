@@ -3,7 +3,6 @@
 //! A window without data is `None`; a measured zero is `Some(0.0)`. A model that confuses the two learns that
 //! a lost report is a quiet night.
 
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// A window counts as measured when at least this share of it was covered by samples.
@@ -12,7 +11,7 @@ const COVERED_MIN: f64 = 0.5;
 const INTERVAL_MS_MAX: u64 = 3_600_000;
 
 /// A count over an interval that has ended. Sum over replicas first: one series takes one sample per interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// When the interval ended, Unix milliseconds. Use the receiver's clock: a wild one would shift the series.
     pub at_unix_ms: u64,
@@ -36,14 +35,14 @@ pub enum WindowError {
     TooOld,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Cell {
     count: f64,
     covered_ms: f64,
 }
 
 /// A bounded history of one rate, in windows aligned to the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WindowSeries {
     window_s: u32,
     capacity: usize,
@@ -61,16 +60,6 @@ impl WindowSeries {
             first: 0,
             cells: VecDeque::new(),
         }
-    }
-
-    /// Length of a window, seconds.
-    pub fn window_s(&self) -> u32 {
-        self.window_s
-    }
-
-    /// Number of the first window kept; window `i` begins at Unix second `i * window_s`.
-    pub fn first_window(&self) -> u64 {
-        self.first
     }
 
     /// Takes a sample; one that spans several windows is shared out by time.
@@ -151,7 +140,6 @@ mod tests {
         (101..=105).for_each(|s| series.add(sample(s, 2.0)).unwrap());
         (106..=110).for_each(|s| series.add(sample(s, 0.0)).unwrap());
         (116..=118).for_each(|s| series.add(sample(s, 4.0)).unwrap());
-        assert_eq!(series.first_window(), 20);
         // 115..120 was covered by three fifths: a rate. 120..125 and 125..130 were silent.
         assert_eq!(series.closed(130_999), [Some(2.0), Some(0.0), None, Some(4.0), None, None]);
         assert_eq!(series.closed(119_999).len(), 3, "an open window is not shown");
@@ -179,14 +167,6 @@ mod tests {
         series.add(sample(1_000_000, 7.0)).unwrap();
         assert_eq!(series.closed(1_000_000_000), [Some(7.0)], "a jump ahead starts anew");
         assert!(series.closed(u64::MAX).len() <= 8);
-    }
-
-    #[test]
-    fn it_survives_a_restart() {
-        let mut series = WindowSeries::new(1, 8);
-        (1..=5).for_each(|s| series.add(sample(s, 1.5)).unwrap());
-        let text = serde_json::to_string(&series).unwrap();
-        assert_eq!(serde_json::from_str::<WindowSeries>(&text).unwrap(), series);
     }
 
     proptest! {

@@ -184,7 +184,7 @@ fn line(run: &Run) -> String {
 
 fn describe(report: &Report) -> String {
     let mut text = format!(
-        "{} nodes on {} cores, {} replicas, {}, fsync on, {}-byte values, {} keys, {} s a run, profile {}\n",
+        "{} nodes on {} cores, {} replicas, {}, fsync on, {}-byte values, {} keys, {} s a run, closed loop, profile {}\n",
         report.nodes,
         report.cores,
         report.replicas,

@@ -1,7 +1,8 @@
 //! `isobar bench`: timings on this machine. Figures are reported, nothing is asserted.
 
 use crate::{args::Global, failure::Outcome, screen::Screen};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::RangedU64ValueParser, value_parser};
+use isobar_api::limits;
 use std::time::Duration;
 
 /// What to time.
@@ -17,16 +18,19 @@ pub enum Bench {
 #[derive(Args, Debug, Clone)]
 pub struct Kv {
     /// Length of each run
-    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 10, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..))]
     pub seconds: u64,
     /// Tasks with one request in flight each, on one shared client
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64], value_name = "N,...")]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64], value_name = "N,...",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_024))]
     pub clients: Vec<usize>,
     /// Shards the keys are spread over
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_name = "N,...")]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_name = "N,...",
+        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
     pub shards: Vec<u64>,
     /// Distinct keys
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..100_000_000))]
     pub keys: u64,
     /// Length of a value
     #[arg(long, default_value_t = 256)]
@@ -40,10 +44,10 @@ pub struct Kv {
 #[derive(Args, Debug, Clone)]
 pub struct Planner {
     /// Nodes
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..))]
     pub nodes: u64,
     /// Shards
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u64).range(1..))]
     pub shards: u64,
     /// Length of the run
     #[arg(long, default_value_t = 5)]

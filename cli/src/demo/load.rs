@@ -49,8 +49,6 @@ impl Load {
                 wan: Some(WanEmulation { rtt: inputs.rtt.clone() }),
                 request_timeout_ms: ANSWER_WITHIN_MS,
                 attempt_timeout_ms: ATTEMPT_WITHIN_MS,
-                // A request across the world holds its lane for a whole round trip.
-                lane_requests_max: 64,
                 ..ClientConfig::with_seeds(seeds.to_vec())
             };
             let client = Client::connect(config).await?;

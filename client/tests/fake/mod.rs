@@ -28,6 +28,7 @@ pub struct Seen {
 
 #[derive(Default)]
 pub struct State {
+    pub cluster_id: String,
     /// What is true.
     pub shards: Vec<ShardEntry>,
     /// What `GetShardMap` says; the truth where `None`.
@@ -44,12 +45,14 @@ pub struct State {
     pub down: BTreeSet<NodeId>,
     /// Writes that are still to be applied and then lose their answer.
     pub lose_answers: u32,
-    /// Nodes that refuse every bounded read.
     /// Followers serve linearizable reads by asking the leader, and say so.
     pub followers_read: bool,
+    /// Nodes that refuse every bounded read.
     pub stale_nodes: BTreeSet<NodeId>,
     /// Requests with more keys than this have an answer that is too large.
     pub answer_keys_max: Option<usize>,
+    /// Shards that never answer in time, as without a quorum.
+    pub stuck: BTreeSet<u64>,
     /// How long a node works on a request.
     pub work: Duration,
 }
@@ -93,7 +96,7 @@ pub fn entry(
 impl Cluster {
     /// Starts one node per region; node ids count from 1. One shard with replicas everywhere, led by node 1.
     pub async fn start(regions: &[&str]) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State { cluster_id: "fake".into(), ..State::default() }));
         let mut seeds = Vec::new();
         for (i, name) in regions.iter().enumerate() {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -176,6 +179,9 @@ impl State {
         let refuse = |code, shards: &[ShardEntry]| {
             Err(ApiError::new(code, "fake").with_shards(shards.to_vec()))
         };
+        if self.stuck.contains(&item.shard_id) {
+            return refuse(ErrorCode::DeadlineExceeded, &[]);
+        }
         let Some(entry) = self.shards.iter().find(|s| s.shard_id.0 == item.shard_id).cloned()
         else {
             return refuse(ErrorCode::ShardNotHere, &self.shards);

@@ -4,7 +4,10 @@ use super::{Seen, State, lock, table};
 use futures::stream::{Empty, empty};
 use isobar_api::{ApiError, ErrorCode, NodeId, proto};
 use proto::{kv_item::Op, kv_server::Kv, node_server};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tonic::{Request, Response, Status};
 
 #[derive(Clone)]
@@ -43,10 +46,20 @@ impl Kv for Node {
         &self,
         request: Request<proto::KvRequest>,
     ) -> Result<Response<proto::KvResponse>, Status> {
+        let cluster = request.metadata().get(proto::CLUSTER_HEADER).cloned();
+        if cluster.is_some_and(|id| id.as_bytes() != lock(&self.state).cluster_id.as_bytes()) {
+            return Err(ApiError::new(ErrorCode::Refused, "another cluster").into());
+        }
         let request = request.into_inner();
         self.check_up()?;
         self.note(&request);
-        let work = lock(&self.state).work;
+        let work = {
+            let state = lock(&self.state);
+            match request.items.iter().any(|item| state.stuck.contains(&item.shard_id)) {
+                true => Duration::from_millis(request.deadline_ms),
+                false => state.work,
+            }
+        };
         tokio::time::sleep(work).await;
         let mut state = lock(&self.state);
         let keys: usize = request
@@ -87,7 +100,7 @@ impl node_server::Node for Node {
         let own = state.published_by.get(&self.node);
         let shards = own.or(state.published.as_ref()).unwrap_or(&state.shards);
         Ok(Response::new(proto::ShardMapResponse {
-            cluster_id: "fake".into(),
+            cluster_id: state.cluster_id.clone(),
             shards: shards.iter().map(Into::into).collect(),
             members: state.members.clone(),
             tables_json: serde_json::to_vec(&[table()]).expect("plain data").into(),

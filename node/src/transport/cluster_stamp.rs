@@ -1,16 +1,15 @@
-//! Every call between nodes names the sender's cluster, and a node of another cluster refuses it. Node and shard
-//! numbers are the same in every cluster, so without this a node that was started with another cluster's directory
-//! would vote and replicate in groups that are not its own.
+//! Every call between nodes names the sender's cluster, and so do the reads and writes of clients; a node of another
+//! cluster refuses them. Node and shard numbers are the same in every cluster, so without this a node that was started
+//! with another cluster's directory would vote and replicate in groups that are not its own, and a client's writes
+//! could go to whatever cluster serves at an address by now.
 
 use crate::registry::Registry;
-use isobar_api::{ApiError, ErrorCode};
+use isobar_api::{ApiError, ErrorCode, proto::CLUSTER_HEADER};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::Interceptor,
 };
-
-const HEADER: &str = "isobar-cluster";
 
 /// Writes the cluster's id into each request.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ impl ClusterStamp {
 impl Interceptor for ClusterStamp {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(id) = &self.0 {
-            request.metadata_mut().insert(HEADER, id.clone());
+            request.metadata_mut().insert(CLUSTER_HEADER, id.clone());
         }
         Ok(request)
     }
@@ -39,7 +38,7 @@ pub(crate) fn refuse_strangers(
 }
 
 fn check(own: &str, request: Request<()>) -> Result<Request<()>, Status> {
-    match request.metadata().get(HEADER) {
+    match request.metadata().get(CLUSTER_HEADER) {
         Some(theirs) if !own.is_empty() && theirs.as_bytes() != own.as_bytes() => {
             let message = "this node belongs to another cluster than the sender";
             Err(ApiError::new(ErrorCode::Refused, message).into())
