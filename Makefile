@@ -25,7 +25,7 @@ fmt: ## format every source file
 
 bench: ## the figures of docs/src/performance.md, on this machine (release build)
 	@scripts/setup build
-	cargo run --release -p isobar-cli --bin isobar -- bench $(ARGS)
+	cargo run --release -p isobar-cli --bin isobar -- bench $(or $(ARGS),kv)
 
 docs: ## the book into docs/book (needs mdbook: cargo install mdbook)
 	@command -v mdbook >/dev/null || { echo 'install it first: cargo install mdbook --locked' >&2; exit 69; }
