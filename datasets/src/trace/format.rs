@@ -9,7 +9,7 @@ const MAX_RUN: u64 = 1 << 24;
 
 /// A trace format, recognised from the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TraceFormat {
+enum TraceFormat {
     /// Ours: `isobar-trace 1 size=8192`, then `milliseconds-since-previous r|w key`.
     Isobar,
     /// libCacheSim's CloudPhysics form: a header with time (s), op (SCSI code), size and lbn.
@@ -33,7 +33,7 @@ pub(super) struct Run {
 /// Everything needed to parse the lines that follow.
 #[derive(Clone, Debug)]
 pub(super) struct Parser {
-    pub(super) format: TraceFormat,
+    format: TraceFormat,
     size_bytes: Option<u32>,
     columns: Columns,
     start_ms: Option<u64>,

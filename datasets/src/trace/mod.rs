@@ -4,7 +4,6 @@ mod format;
 mod lru;
 mod reader;
 
-pub use format::TraceFormat;
 pub use lru::lru_hit_ratio;
 pub use reader::TraceReader;
 

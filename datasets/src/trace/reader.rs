@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::source::Lines;
 use crate::trace::Access;
-use crate::trace::format::{Parser, Run, TraceFormat};
+use crate::trace::format::{Parser, Run};
 use std::path::Path;
 
 /// Reads a trace of any size, access by access. After an error it ends.
@@ -39,11 +39,6 @@ impl TraceReader {
             false => Some(parser.parse(&first).map_err(|what| lines.bad(what))?),
         };
         Ok(Self { lines, parser, run, ended: false })
-    }
-
-    /// The format that was recognised.
-    pub fn format(&self) -> TraceFormat {
-        self.parser.format
     }
 
     /// The file's name without folder and endings.
