@@ -2,16 +2,16 @@
 
 use crate::audience::Audience;
 use crate::error::{Error, Result};
-use crate::geo::awake;
+use crate::geo::crowds;
 use crate::rates::RequestRates;
-use isobar_api::Region;
 
 /// A burst is kept, but a broken file must not ask for a thousandfold load.
 const MAX_MULTIPLIER: f64 = 20.0;
 const STEPS_PER_HOUR: usize = 60;
 const STEPS_PER_DAY: usize = 24 * STEPS_PER_HOUR;
 
-/// A multiplier on the mean rate, by hour of the simulated time. The mean over the whole curve is 1.
+/// A multiplier on the mean rate, by hour of the simulated time. Its mean is 1, or less where bursts of more than 20
+/// times the mean were cut.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrivals {
     /// One value per simulated minute; repeats after the last.
@@ -24,37 +24,20 @@ impl Arrivals {
         Self { per_minute: vec![1.0] }
     }
 
-    /// Recorded rates by the minute, from midnight of the given day of the file on (0 is the first).
-    pub fn from_rates(rates: &RequestRates, first_day: usize) -> Result<Self> {
-        let seconds = &rates.per_second;
-        let minutes: Vec<f64> = seconds
-            .chunks_exact(60)
-            .map(|minute| minute.iter().map(|&rate| f64::from(rate)).sum())
-            .collect();
-        let start = first_day.saturating_mul(STEPS_PER_DAY);
-        if start >= minutes.len() {
-            let what =
-                format!("{}: it has {} minutes, so no day {first_day}", rates.name, minutes.len());
-            return Err(Error::Argument(what));
-        }
-        let curve = minutes[start..].iter().chain(&minutes[..start]).copied().collect();
-        Self::normalised(curve)
+    /// Recorded rates by the minute, from the first second of the file on; less than a whole minute is left out.
+    pub fn from_rates(rates: &RequestRates) -> Result<Self> {
+        let minutes = rates.per_second.chunks_exact(60);
+        Self::normalised(minutes.map(|m| m.iter().map(|&rate| f64::from(rate)).sum()).collect())
+            .map_err(|_| Error::file(&rates.name, "has no whole minute with a request"))
     }
 
     /// The built-in curve: all people of the audience, each awake by the own clock. Regions count as in
     /// [`ReaderConfig`](crate::geo::ReaderConfig): by people to the power of the exponent.
     pub fn of_audience(audience: &Audience, population_exponent: f64) -> Result<Self> {
+        let crowds = crowds(audience, population_exponent);
         let minutes = (0..STEPS_PER_DAY).map(|minute| {
             let hour = minute as f64 / STEPS_PER_HOUR as f64;
-            let crowd = |region: &Region| {
-                let people = audience.people(region).max(f64::MIN_POSITIVE);
-                let awake: f64 = audience
-                    .offsets(region)
-                    .map(|(offset_min, count)| count * awake(hour + f64::from(offset_min) / 60.0))
-                    .sum();
-                people.powf(population_exponent) * awake / people
-            };
-            audience.regions().map(crowd).sum()
+            crowds.iter().map(|crowd| crowd.awake_weight(hour)).sum()
         });
         Self::normalised(minutes.collect())
     }
@@ -91,14 +74,12 @@ mod tests {
         // Two days: the first at 1, the second at 3 requests per second.
         let per_second = [vec![1; 86_400], vec![3; 86_400]].concat();
         let rates = RequestRates { name: "t".into(), per_second };
-        let first = Arrivals::from_rates(&rates, 0).expect("two days");
-        assert!((first.multiplier(12.0) - 0.5).abs() < 1e-9);
-        assert!((first.multiplier(36.0) - 1.5).abs() < 1e-9);
-        assert!((first.multiplier(60.0) - 0.5).abs() < 1e-9, "repeats");
-        let second = Arrivals::from_rates(&rates, 1).expect("two days");
-        assert!((second.multiplier(12.0) - 1.5).abs() < 1e-9);
-        assert!(Arrivals::from_rates(&rates, 2).is_err());
-        assert!(Arrivals::from_rates(&rates, usize::MAX).is_err());
+        let arrivals = Arrivals::from_rates(&rates).expect("two days");
+        assert!((arrivals.multiplier(12.0) - 0.5).abs() < 1e-9);
+        assert!((arrivals.multiplier(36.0) - 1.5).abs() < 1e-9);
+        assert!((arrivals.multiplier(60.0) - 0.5).abs() < 1e-9, "repeats");
+        let short = RequestRates { name: "t".into(), per_second: vec![9; 59] };
+        assert!(matches!(Arrivals::from_rates(&short), Err(Error::File { .. })));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Catalog {
     }
 
     /// Reads and checks a catalog in TOML.
-    pub fn parse(text: &str) -> Result<Self> {
+    fn parse(text: &str) -> Result<Self> {
         let catalog: Self = toml::from_str(text)
             .map_err(|error| Error::file("catalog", error.to_string().trim().to_owned()))?;
         let mut names = std::collections::BTreeSet::new();

@@ -3,6 +3,9 @@
 use isobar_api::{ApiError, ErrorCode};
 use std::{io, path::PathBuf};
 
+/// A line may have 64 KiB, an error about it may not.
+const MAX_WHAT_CHARS: usize = 300;
+
 /// The result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -85,6 +88,20 @@ impl Error {
         Self::File { file: file.into(), what: what.into() }
     }
 
+    /// `what` may quote the file: it is cut to a length that a person reads, and cannot steer a terminal.
+    pub(crate) fn line(file: &str, line: u64, what: impl Into<String>) -> Self {
+        let what = what.into();
+        let mut shown = String::new();
+        for (place, c) in what.chars().enumerate() {
+            if place == MAX_WHAT_CHARS {
+                shown.push('…');
+                break;
+            }
+            if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+        }
+        Self::Line { file: file.into(), line, what: shown }
+    }
+
     /// The stable code for this error.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -114,5 +131,12 @@ mod tests {
         let error = Error::Line { file: "x.csv".into(), line: 7, what: "no number".into() };
         let seen = ApiError::from(error).to_string();
         assert_eq!(seen, "ISO-6002: x.csv, line 7: no number");
+    }
+
+    #[test]
+    fn what_a_file_holds_is_quoted_short_and_harmless() {
+        let error = Error::line("x", 1, format!("`\u{1b}[2J{}` é", "9".repeat(5000))).to_string();
+        assert!(error.starts_with("x, line 1: `\\u{1b}[2J999"), "{error}");
+        assert!(error.ends_with("9…") && error.chars().count() < 330, "{error}");
     }
 }

@@ -28,10 +28,8 @@ pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
 pub use error::{Error, Result};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
-pub use places::{Place, place_of, standard_utc_offset_min};
+pub use places::{Place, place_of};
 pub use population::{City, Country, read_cities, read_countries};
 pub use rates::{RequestRates, read_rates};
-pub use rtt::{builtin_rtt, read_rtt, read_rtt_window};
-pub use trace::{
-    Access, Op, Trace, TraceFormat, TraceReader, lru_hit_ratio, read_trace, recorded_trace,
-};
+pub use rtt::{builtin_rtt, read_rtt};
+pub use trace::{Access, Op, Trace, TraceReader, lru_hit_ratio, read_trace, recorded_trace};

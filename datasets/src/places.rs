@@ -45,7 +45,7 @@ pub fn place_of(region: &Region) -> Option<Place> {
 }
 
 /// Minutes east of UTC of a time zone such as `Europe/Paris`, without summer time.
-pub fn standard_utc_offset_min(timezone: &str) -> Option<i32> {
+pub(crate) fn standard_utc_offset_min(timezone: &str) -> Option<i32> {
     OFFSETS.get(timezone).copied()
 }
 

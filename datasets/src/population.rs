@@ -63,8 +63,11 @@ pub(crate) fn cities_in(folder: &Path) -> Result<Vec<City>> {
     }
     files.sort();
     for path in files.iter().filter(|path| path.is_file()) {
-        let Ok(table) = Lines::open(path).and_then(Table::new) else {
-            continue;
+        let table = match Lines::open(path).and_then(Table::new) {
+            Ok(table) => table,
+            // A file that may not be read could be the one; a file that is no table is not.
+            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(_) => continue,
         };
         let columns = ["latitude", "longitude", "population", "timezone"];
         if columns.iter().all(|name| table.optional_column(name).is_some()) {

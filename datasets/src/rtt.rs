@@ -63,36 +63,23 @@ fn region(text: &str) -> std::result::Result<Region, String> {
 /// A CSV file has columns `from_region`, `to_region` and `rtt_avg_ms` in any order; a folder has one `.dat` file per
 /// region with lines `min/avg/max/mdev:to-region`.
 pub fn read_rtt(path: &Path) -> Result<RttMatrix> {
-    if path.is_dir() { read_ping_folder(path) } else { read_csv(Lines::open(path)?, None) }
-}
-
-/// The same, but only rows whose `window_end` is the one given, such as `2026-08-16`.
-pub fn read_rtt_window(path: &Path, window_end: &str) -> Result<RttMatrix> {
-    read_csv(Lines::open(path)?, Some(window_end))
+    if path.is_dir() { read_ping_folder(path) } else { read_csv(Lines::open(path)?) }
 }
 
 /// Six AWS regions as measured in 2020, embedded. See `datasets/facts/README.md`.
 pub fn builtin_rtt() -> RttMatrix {
     const BYTES: &[u8] = include_bytes!("../facts/rtt_aws_2020_06_05_six_regions.csv");
     let lines = Lines::of_bytes("rtt_aws_2020_06_05_six_regions.csv", BYTES);
-    let matrix = lines.and_then(|lines| read_csv(lines, None));
-    matrix.expect("embedded bytes, read by a test of this crate")
+    lines.and_then(read_csv).expect("embedded bytes, read by a test of this crate")
 }
 
-fn read_csv(lines: Lines, window_end: Option<&str>) -> Result<RttMatrix> {
+fn read_csv(lines: Lines) -> Result<RttMatrix> {
     let file = lines.file().to_owned();
     let mut table = Table::new(lines)?;
     let [from, to] = [table.column("from_region")?, table.column("to_region")?];
     let rtt = table.column("rtt_avg_ms")?;
-    let window = match window_end {
-        Some(end) => Some((table.column("window_end")?, end)),
-        None => None,
-    };
     let mut means = Means::default();
     while let Some(row) = table.next_row()? {
-        if window.is_some_and(|(column, end)| row[column] != end) {
-            continue;
-        }
         let rtt_ms = table.number(&row, rtt)?;
         means.add(&row[from], &row[to], rtt_ms).map_err(|what| table.bad(what))?;
     }
@@ -142,8 +129,8 @@ fn dat_files(folder: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn read(text: &'static str, window: Option<&str>) -> Result<RttMatrix> {
-        read_csv(Lines::of_bytes("t.csv", text.as_bytes())?, window)
+    fn read(text: &'static str) -> Result<RttMatrix> {
+        read_csv(Lines::of_bytes("t.csv", text.as_bytes())?)
     }
 
     fn get(matrix: &RttMatrix, a: &str, b: &str) -> Option<f64> {
@@ -153,21 +140,20 @@ mod tests {
     #[test]
     fn both_directions_give_one_mean() {
         let text = "from_region,to_region,rtt_min_ms,rtt_avg_ms\na,a,0,0.2\na,b,1,10\nb,a,1,14\n";
-        let matrix = read(text, None).expect("legal");
+        let matrix = read(text).expect("legal");
         assert_eq!(get(&matrix, "a", "b"), Some(12.0));
         assert_eq!(get(&matrix, "b", "a"), Some(12.0));
         assert_eq!(get(&matrix, "a", "a"), Some(0.2));
     }
 
     #[test]
-    fn windows_are_averaged_or_chosen_and_names_made_legal() {
+    fn windows_are_averaged_and_names_made_legal() {
         let text = "window_end,from_region,to_region,rtt_avg_ms\n\
                     2026-01-01,Sao Paulo,Washington DC,100\n2026-02-01,Sao Paulo,Washington DC,110\n";
-        let all = read(text, None).expect("legal");
-        assert_eq!(get(&all, "washington-dc", "sao-paulo"), Some(105.0));
-        let last = read(text, Some("2026-02-01")).expect("legal");
-        assert_eq!(get(&last, "washington-dc", "sao-paulo"), Some(110.0));
-        assert!(matches!(read(text, Some("2030-01-01")), Err(Error::File { .. })));
+        let matrix = read(text).expect("legal");
+        assert_eq!(get(&matrix, "washington-dc", "sao-paulo"), Some(105.0));
+        let empty = read("from_region,to_region,rtt_avg_ms\n");
+        assert!(matches!(empty, Err(Error::File { .. })));
     }
 
     #[test]
@@ -179,9 +165,9 @@ mod tests {
             "from_region,to_region,rtt_avg_ms\na,é,1\n",
             "from_region,to_region,rtt_avg_ms\na,b\n",
         ] {
-            assert!(matches!(read(text, None), Err(Error::Line { line: 2, .. })), "{text}");
+            assert!(matches!(read(text), Err(Error::Line { line: 2, .. })), "{text}");
         }
-        assert!(matches!(read("a,b\n", None), Err(Error::Line { line: 1, .. })));
+        assert!(matches!(read("a,b\n"), Err(Error::Line { line: 1, .. })));
     }
 
     #[test]

@@ -56,13 +56,26 @@ impl Lines {
         &self.file
     }
 
+    /// The file's name without folder and endings.
+    pub(crate) fn name(&self) -> String {
+        let last = Path::new(&self.file).file_name().unwrap_or_default().to_string_lossy();
+        last.split('.').next().unwrap_or_default().to_owned()
+    }
+
     /// The next line without its end; `None` at the end of the file.
     pub(crate) fn next_line(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
         let mut part = (&mut self.input).take(MAX_LINE_BYTES + 1);
         let count = match part.read_until(b'\n', &mut self.buffer) {
             Ok(count) => count as u64,
-            Err(error) => return Err(Error::io(&self.file, error)),
+            // Only the operating system's errors have a number; the others are the decompressor's.
+            Err(error) if error.raw_os_error().is_some() => {
+                return Err(Error::io(&self.file, error));
+            }
+            Err(error) => {
+                let what = format!("the compressed data is damaged or cut off: {error}");
+                return Err(Error::file(&self.file, what));
+            }
         };
         if count == 0 {
             return Ok(None);
@@ -79,6 +92,8 @@ impl Lines {
             self.buffer.pop();
         }
         match std::str::from_utf8(&self.buffer) {
+            // Spreadsheets begin their files with a byte order mark.
+            Ok(text) if self.line == 1 => Ok(Some(text.strip_prefix('\u{feff}').unwrap_or(text))),
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(self.bad("not UTF-8 text")),
         }
@@ -86,7 +101,7 @@ impl Lines {
 
     /// An error at the current line.
     pub(crate) fn bad(&self, what: impl Into<String>) -> Error {
-        Error::Line { file: self.file.clone(), line: self.line, what: what.into() }
+        Error::line(&self.file, self.line, what)
     }
 }
 
@@ -172,6 +187,7 @@ mod tests {
         let expected = ["one", "two", "three"];
         assert_eq!(lines(packed).expect("two frames"), expected);
         assert_eq!(lines(b"one\ntwo\r\nthree".to_vec()).expect("plain"), expected);
+        assert_eq!(lines(b"\xef\xbb\xbfone\ntwo\nthree".to_vec()).expect("marked"), expected);
     }
 
     #[test]
@@ -179,11 +195,11 @@ mod tests {
         let text: String = (0..5000).map(|i| format!("{}\n", i * 7919)).collect();
         let packed = compress_to_vec(text.as_bytes(), CompressionLevel::Fastest);
         let cut = packed[..packed.len() / 2].to_vec();
-        assert!(matches!(lines(cut), Err(Error::Io { .. })));
+        assert!(matches!(lines(cut), Err(Error::File { .. })));
         let mut flipped = packed.clone();
         let last = flipped.len() - 1; // in the frame's checksum
         flipped[last] ^= 1;
-        assert!(matches!(lines(flipped), Err(Error::Io { .. })));
+        assert!(matches!(lines(flipped), Err(Error::File { .. })));
         assert_eq!(lines(packed).expect("whole").len(), 5000);
     }
 

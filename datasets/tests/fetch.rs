@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// How the server answers.
 #[derive(Clone, Debug)]
@@ -23,12 +24,17 @@ struct Manner {
     open_ended: bool,
     /// Answers a range request from another byte than asked.
     shifted: bool,
+    /// So many first requests are sent elsewhere.
+    redirects: usize,
+    /// Falls silent where it would close the connection early.
+    silent: bool,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        let (ranges, cut_after, cuts, status) = (true, usize::MAX, 0, None);
-        Self { ranges, cut_after, cuts, status, open_ended: false, shifted: false }
+        let (ranges, cut_after, cuts, status, redirects) = (true, usize::MAX, 0, None, 0);
+        let (open_ended, shifted, silent) = (false, false, false);
+        Self { ranges, cut_after, cuts, status, open_ended, shifted, redirects, silent }
     }
 }
 
@@ -78,6 +84,10 @@ fn answer(
         }
     }
     log.lock().expect("one thread").push(from);
+    if count < manner.redirects {
+        let head = "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n";
+        return write!(stream, "{head}Connection: close\r\n\r\n");
+    }
     if let Some(status) = manner.status {
         return write!(
             stream,
@@ -102,6 +112,13 @@ fn answer(
     write!(stream, "{head}Connection: close\r\n\r\n")?;
     let most = if count < manner.cuts { manner.cut_after } else { usize::MAX };
     stream.write_all(&body[..body.len().min(most)])?;
+    if manner.silent && count < manner.cuts {
+        let held = stream.try_clone()?;
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(5));
+            drop(held);
+        });
+    }
     stream.flush()
 }
 
@@ -180,6 +197,18 @@ fn several_cuts_are_overcome_within_one_run() {
 }
 
 #[test]
+fn a_silent_server_is_left_and_asked_again() {
+    let (dir, content) = (tempfile::tempdir().expect("folder"), content());
+    let manner = Manner { cut_after: 400_000, cuts: 1, silent: true, ..Manner::default() };
+    let server = Server::start(content.clone(), manner);
+    let (begun, impatient) = (Instant::now(), FetchOptions { silence_ms: 300, ..options(2) });
+    let path = fetch_file(&pinned(&server, &content), dir.path(), &impatient, &mut |_| {});
+    assert_eq!(fs::read(path.expect("fetched")).expect("there"), content);
+    assert!(begun.elapsed() < Duration::from_secs(4), "it waited for the server to hang up");
+    assert!(server.asked()[1].is_some(), "what had come was kept");
+}
+
+#[test]
 fn a_server_without_ranges_starts_over() {
     let (dir, content) = (tempfile::tempdir().expect("folder"), content());
     let manner = Manner { ranges: false, cut_after: 400_000, cuts: 1, ..Manner::default() };
@@ -187,6 +216,31 @@ fn a_server_without_ranges_starts_over() {
     let path = get(&pinned(&server, &content), dir.path(), 2).expect("fetched");
     assert_eq!(fs::read(path).expect("there"), content);
     assert!(server.asked()[1].is_some());
+}
+
+#[test]
+fn a_redirect_is_followed_with_its_range() {
+    let (dir, content) = (tempfile::tempdir().expect("folder"), content());
+    let server = Server::start(content.clone(), Manner { redirects: 1, ..Manner::default() });
+    fs::create_dir(dir.path().join("sub")).expect("folder");
+    fs::write(dir.path().join("sub/data.bin.part"), &content[..1000]).expect("writes");
+    let path = get(&pinned(&server, &content), dir.path(), 1).expect("fetched");
+    assert_eq!(fs::read(path).expect("there"), content);
+    assert_eq!(server.asked(), [Some(1000), Some(1000)]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told() {
+    let (dir, content) = (tempfile::tempdir().expect("folder"), content());
+    let server = Server::start(content.clone(), Manner::default());
+    fs::create_dir(dir.path().join("sub")).expect("folder");
+    let part = dir.path().join("sub/data.bin.part");
+    std::os::unix::fs::symlink("/dev/full", part).expect("links");
+    let error = get(&pinned(&server, &content), dir.path(), 3).expect_err("no room");
+    assert!(error.to_string().contains("No space left"), "{error}");
+    assert_eq!(ApiError::from(error).code, ErrorCode::File);
+    assert_eq!(server.asked().len(), 1, "the same again would not help");
 }
 
 #[test]
@@ -257,7 +311,8 @@ fn limits_and_bad_addresses_send_nothing() {
     let server = Server::start(content.clone(), Manner::default());
     let file = pinned(&server, &content);
     let small = FetchOptions { max_size_bytes: 1000, ..options(1) };
-    assert!(fetch_file(&file, dir.path(), &small, &mut |_| {}).is_err());
+    let refused = fetch_file(&file, dir.path(), &small, &mut |_| {});
+    assert!(matches!(refused, Err(Error::Argument(_))), "{refused:?}");
     let outside = RemoteFile { path: "../data.bin".into(), ..file.clone() };
     assert!(matches!(get(&outside, dir.path(), 1), Err(Error::Argument(_))));
     assert!(server.asked().is_empty());

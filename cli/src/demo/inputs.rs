@@ -114,7 +114,7 @@ fn reader_config(keys: u64) -> ReaderConfig {
 
 fn arrivals(file: Option<&Path>, audience: &Audience, exponent: f64) -> Result<Arrivals, ApiError> {
     let made = match file {
-        Some(path) => read_rates(path).and_then(|rates| Arrivals::from_rates(&rates, 0)),
+        Some(path) => read_rates(path).and_then(|rates| Arrivals::from_rates(&rates)),
         None => Arrivals::of_audience(audience, exponent),
     };
     made.map_err(ApiError::from)

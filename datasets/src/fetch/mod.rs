@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use transfer::Transfer;
@@ -17,9 +18,9 @@ use transfer::Transfer;
 /// Limits of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchOptions {
-    /// How often a broken transfer is taken up again before giving up.
+    /// How often a transfer is tried; each try goes on where the last one broke off.
     pub attempts: u32,
-    /// Pause before taking up again.
+    /// Pause before the next try.
     pub pause_ms: u64,
     /// No answer for this long is a failure.
     pub silence_ms: u64,
@@ -68,16 +69,21 @@ pub fn fetch_file(
     check_file(file).map_err(Error::Argument)?;
     if file.size_bytes > options.max_size_bytes {
         let limit = options.max_size_bytes;
-        return Err(failed(file, format!("{} bytes exceed the limit of {limit}", file.size_bytes)));
+        let what = format!("{}: {} bytes exceed the limit of {limit}", file.path, file.size_bytes);
+        return Err(Error::Argument(what));
     }
     let target = dir.join(&file.path);
-    if is_whole(file, &target)? {
-        let (path, size_bytes) = (file.path.as_str(), file.size_bytes);
-        progress(Progress { path, done_bytes: size_bytes, size_bytes });
-        return Ok(target);
-    }
-    let part_path = part_path(&target)?;
-    let mut part = open_part(file, &part_path)?;
+    let part_path = part_path(&target);
+    let mut part = loop {
+        if is_whole(file, &target)? {
+            let (path, size_bytes) = (file.path.as_str(), file.size_bytes);
+            progress(Progress { path, done_bytes: size_bytes, size_bytes });
+            return Ok(target);
+        }
+        if let Some(part) = open_part(file, &part_path)? {
+            break part;
+        }
+    };
     let transfer = Transfer::new(file, options);
     let mut attempt = 1;
     while let Err(error) = transfer.run(&mut part, &part_path, progress) {
@@ -111,26 +117,34 @@ fn is_whole(file: &RemoteFile, target: &Path) -> Result<bool> {
     }
 }
 
-fn part_path(target: &Path) -> Result<PathBuf> {
-    let folder = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+fn part_path(target: &Path) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".part");
-    Ok(target.with_file_name(name))
+    target.with_file_name(name)
 }
 
-/// Opens what an earlier run left, or a new file, and keeps other processes out of it.
-fn open_part(file: &RemoteFile, path: &Path) -> Result<File> {
+/// Opens what an earlier run left, or a new file, and keeps other processes out of it. `None`: another process
+/// finished or removed the file between opening and locking it; look again.
+fn open_part(file: &RemoteFile, path: &Path) -> Result<Option<File>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let part = options.open(path).map_err(|e| Error::io(path, e))?;
-    match part.try_lock() {
-        Ok(()) => Ok(part),
-        Err(TryLockError::WouldBlock) => {
-            Err(failed(file, format!("another process is fetching {}", path.display())))
-        }
-        // A file system without locks: then nobody else is kept out, and the hash still decides.
-        Err(TryLockError::Error(_)) => Ok(part),
+    if matches!(part.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(failed(file, format!("another process is fetching {}", path.display())));
+    }
+    // Any other failure is a file system without locks: nobody is kept out, and the hash still decides.
+    Ok(is_at(&part, path).map_err(|e| Error::io(path, e))?.then_some(part))
+}
+
+/// Whether the path still names this very file: a lock on one that was renamed or removed protects nothing.
+fn is_at(part: &File, path: &Path) -> io::Result<bool> {
+    let own = part.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -157,4 +171,21 @@ fn sha256(input: &mut impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(input, &mut hasher)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_renamed_or_replaced_is_not_ours_any_more() {
+        let dir = tempfile::tempdir().expect("folder");
+        let (path, away) = (dir.path().join("x.part"), dir.path().join("x"));
+        let part = File::create(&path).expect("creates");
+        assert!(is_at(&part, &path).expect("there"));
+        fs::rename(&path, &away).expect("renames");
+        assert!(!is_at(&part, &path).expect("gone"));
+        fs::write(&path, b"another").expect("writes");
+        assert!(!is_at(&part, &path).expect("another file"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 /// What is left of the evening's activity in the dead of night: one eighth.
-pub const AWAKE_LOW: f64 = 0.125;
+const AWAKE_LOW: f64 = 0.125;
 /// Local hour of least activity.
 const LOW_H: f64 = 4.0;
 /// Local hour of most activity.
@@ -13,7 +13,7 @@ const HIGH_H: f64 = 20.0;
 ///
 /// Half a cosine rises over the 16 hours from 4 to 20, another falls over the 8 hours back to 4: smooth, slow to rise
 /// and quick to fall, as request rates of public services are. Not fitted to any of them.
-pub fn awake(local_h: f64) -> f64 {
+pub(super) fn awake(local_h: f64) -> f64 {
     let since_low_h = (local_h - LOW_H).rem_euclid(24.0);
     let rise_h = HIGH_H - LOW_H;
     let phase = match since_low_h < rise_h {

@@ -8,12 +8,12 @@
 //!
 //! People of one region live by several clocks, so `awake` is their weighted mean. A homed neighbourhood's affinity is
 //! chosen so that its home has `home_share` of the reads when everybody is equally awake; a roaming neighbourhood is
-//! read world-wide and simply follows the sun. Homes are drawn by population.
+//! read world-wide and simply follows the sun. Homes are drawn by `people(r)^exponent`.
 
 mod awake;
 mod clock;
 mod model;
 
-pub use awake::{AWAKE_LOW, awake};
 pub use clock::CompressedDay;
+pub(crate) use model::crowds;
 pub use model::{ReaderConfig, ReaderModel};

@@ -53,7 +53,7 @@ impl ReaderConfig {
 
 /// One region with its weight by clock.
 #[derive(Clone, Debug)]
-struct Crowd {
+pub(crate) struct Crowd {
     region: Region,
     /// people^exponent of the whole region.
     weight: f64,
@@ -62,7 +62,8 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn awake_weight(&self, sim_time_h: f64) -> f64 {
+    /// The weight of those who are awake at a UTC hour.
+    pub(crate) fn awake_weight(&self, sim_time_h: f64) -> f64 {
         let at = |&(offset_min, part): &(i32, f64)| {
             part * awake(sim_time_h + f64::from(offset_min) / 60.0)
         };
@@ -83,11 +84,7 @@ impl ReaderModel {
     /// Draws homes by the seed.
     pub fn new(config: ReaderConfig, audience: &Audience, seed: u64) -> Result<Self> {
         config.check()?;
-        let crowds: Vec<Crowd> = audience
-            .regions()
-            .filter(|region| audience.people(region) > 0.0)
-            .map(|region| crowd(audience, region, config.population_exponent))
-            .collect();
+        let crowds = crowds(audience, config.population_exponent);
         if crowds.is_empty() {
             return Err(Error::Argument("reader model: the audience has no people".into()));
         }
@@ -99,11 +96,6 @@ impl ReaderModel {
     pub fn neighbourhood_of(&self, key_rank: u64) -> u64 {
         let rank = u128::from(key_rank.min(self.config.keys - 1));
         (rank * u128::from(self.config.neighbourhoods) / u128::from(self.config.keys)) as u64
-    }
-
-    /// How many neighbourhoods there are.
-    pub fn neighbourhoods(&self) -> u64 {
-        self.config.neighbourhoods
     }
 
     /// The home region; `None` if the neighbourhood roams, or does not exist.
@@ -142,10 +134,15 @@ impl ReaderModel {
     }
 }
 
-fn crowd(audience: &Audience, region: &Region, exponent: f64) -> Crowd {
-    let people = audience.people(region);
-    let clocks = audience.offsets(region).map(|(offset, count)| (offset, count / people)).collect();
-    Crowd { region: region.clone(), weight: people.powf(exponent), clocks }
+/// The regions that have people, in name order.
+pub(crate) fn crowds(audience: &Audience, exponent: f64) -> Vec<Crowd> {
+    let crowd = |region: &Region| {
+        let people = audience.people(region);
+        let part = |(offset_min, count)| (offset_min, count / people);
+        let clocks = audience.offsets(region).map(part).collect();
+        Crowd { region: region.clone(), weight: people.powf(exponent), clocks }
+    };
+    audience.regions().filter(|region| audience.people(region) > 0.0).map(crowd).collect()
 }
 
 fn draw_homes(config: &ReaderConfig, crowds: &[Crowd], rng: &mut StdRng) -> Vec<Option<usize>> {

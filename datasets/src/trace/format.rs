@@ -9,7 +9,7 @@ const MAX_RUN: u64 = 1 << 24;
 
 /// A trace format, recognised from the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TraceFormat {
+enum TraceFormat {
     /// Ours: `isobar-trace 1 size=8192`, then `milliseconds-since-previous r|w key`.
     Isobar,
     /// libCacheSim's CloudPhysics form: a header with time (s), op (SCSI code), size and lbn.
@@ -33,7 +33,9 @@ pub(super) struct Run {
 /// Everything needed to parse the lines that follow.
 #[derive(Clone, Debug)]
 pub(super) struct Parser {
-    pub(super) format: TraceFormat,
+    format: TraceFormat,
+    /// Whether a key was below 0: then keys are two's complement, else plain unsigned numbers.
+    pub(super) has_negative_keys: bool,
     size_bytes: Option<u32>,
     columns: Columns,
     start_ms: Option<u64>,
@@ -73,7 +75,8 @@ impl Parser {
 
     fn of(format: TraceFormat) -> Self {
         let columns = Columns::default();
-        Self { format, size_bytes: None, columns, start_ms: None, clock_ms: 0 }
+        let has_negative_keys = false;
+        Self { format, has_negative_keys, size_bytes: None, columns, start_ms: None, clock_ms: 0 }
     }
 
     fn own(words: &[&str]) -> Parsed<Self> {
@@ -106,9 +109,13 @@ impl Parser {
     pub(super) fn parse(&mut self, line: &str) -> Parsed<Run> {
         match self.format {
             TraceFormat::Keys => {
-                // Two's complement for negative keys; the loader shifts them.
-                let key = number::<i64>(line.trim(), "key").map(|key| key as u64);
-                let key = key.or_else(|e| line.trim().parse::<u64>().map_err(|_| e))?;
+                let key = match line.trim().parse::<i64>() {
+                    Ok(key) => {
+                        self.has_negative_keys |= key < 0;
+                        key as u64
+                    }
+                    Err(_) => number(line.trim(), "key")?,
+                };
                 Ok(Run { at_ms: None, op: Op::Read, key, count: 1, size_bytes: None })
             }
             TraceFormat::Arc => arc(line),
@@ -177,7 +184,7 @@ fn milliseconds(text: &str) -> Parsed<u64> {
     if !(0.0..1e15).contains(&seconds) {
         return Err(format!("time {text} is out of range"));
     }
-    Ok((seconds * 1000.0) as u64)
+    Ok((seconds * 1000.0).round() as u64)
 }
 
 fn number<T: FromStr>(text: &str, what: &str) -> Parsed<T> {

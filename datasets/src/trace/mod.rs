@@ -4,7 +4,6 @@ mod format;
 mod lru;
 mod reader;
 
-pub use format::TraceFormat;
 pub use lru::lru_hit_ratio;
 pub use reader::TraceReader;
 
@@ -28,7 +27,7 @@ pub struct Access {
     pub at_ms: Option<u64>,
     /// Read or write; traces that do not say are read-only.
     pub op: Op,
-    /// The key. Negative keys of a source are shifted so that the smallest one loaded is 0.
+    /// The key. If a source has negative ones, [`read_trace`] shifts all so that the smallest loaded is 0.
     pub key: u64,
     /// Bytes asked for, where the trace says.
     pub size_bytes: Option<u32>,
@@ -75,20 +74,16 @@ pub fn recorded_trace() -> Trace {
         .expect("embedded bytes, read by a test of this crate")
 }
 
-fn collect(reader: TraceReader, max_accesses: usize) -> Result<Trace> {
-    let name = reader.name();
-    let mut accesses = Vec::new();
-    for access in reader.take(max_accesses) {
-        accesses.push(access?);
-    }
-    // Sources with negative keys arrive as two's complement; a shift restores order and distance.
-    let smallest = accesses.iter().map(|a| a.key as i64).min().unwrap_or(0);
-    if smallest < 0 {
+fn collect(mut reader: TraceReader, max_accesses: usize) -> Result<Trace> {
+    let mut accesses = reader.by_ref().take(max_accesses).collect::<Result<Vec<Access>>>()?;
+    if reader.has_negative_keys() {
+        // They arrive as two's complement; a shift restores order and distance.
+        let smallest = accesses.iter().map(|a| a.key as i64).min().unwrap_or(0);
         for access in &mut accesses {
             access.key = access.key.wrapping_sub(smallest as u64);
         }
     }
-    Ok(Trace { name, accesses })
+    Ok(Trace { name: reader.name(), accesses })
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::source::Lines;
 use crate::trace::Access;
-use crate::trace::format::{Parser, Run, TraceFormat};
+use crate::trace::format::{Parser, Run};
 use std::path::Path;
 
-/// Reads a trace of any size, access by access. After an error it ends.
+/// Reads a trace of any size, access by access. After an error it ends. Negative keys come as two's complement:
+/// only [`read_trace`](crate::read_trace), which has all of them, can shift them.
 pub struct TraceReader {
     lines: Lines,
     parser: Parser,
@@ -41,16 +42,13 @@ impl TraceReader {
         Ok(Self { lines, parser, run, ended: false })
     }
 
-    /// The format that was recognised.
-    pub fn format(&self) -> TraceFormat {
-        self.parser.format
-    }
-
     /// The file's name without folder and endings.
     pub fn name(&self) -> String {
-        let file = self.lines.file();
-        let last = file.rsplit(['/', '\\']).next().unwrap_or(file);
-        last.split('.').next().unwrap_or(last).to_owned()
+        self.lines.name()
+    }
+
+    pub(super) fn has_negative_keys(&self) -> bool {
+        self.parser.has_negative_keys
     }
 
     fn next_access(&mut self) -> Result<Option<Access>> {
@@ -107,7 +105,8 @@ mod tests {
         assert_eq!(read("5\n3\n").expect("legal").name, "some");
         assert_eq!(keys("5\n3\n5\n"), [5, 3, 5]);
         assert_eq!(keys("\n-10\n3\n-7\n"), [0, 13, 3]);
-        assert_eq!(keys("18446744073709551615\n").len(), 1);
+        // Hashes use all 64 bits; they are no negative numbers.
+        assert_eq!(keys("18446744073709551615\n7\n"), [u64::MAX, 7]);
     }
 
     #[test]

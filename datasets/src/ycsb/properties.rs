@@ -70,12 +70,11 @@ impl Workload {
 
 /// Reads a workload file. What is left out has YCSB's defaults.
 pub fn read_workload(path: &Path) -> Result<Workload> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.split('.').next().unwrap_or_default().to_owned();
-    read(name, Lines::open(path)?)
+    read(Lines::open(path)?)
 }
 
-fn read(name: String, lines: Lines) -> Result<Workload> {
+fn read(lines: Lines) -> Result<Workload> {
+    let name = lines.name();
     let all = Properties::read(lines)?;
     let share = |key: &str, default: f64| all.number(key, default, 0.0, 1.0);
     let mix = Mix {
@@ -149,7 +148,7 @@ impl Properties {
 
     fn bad(&self, key: &str, what: String) -> Error {
         let line = self.values.get(key).map_or(0, |(_, line)| *line);
-        Error::Line { file: self.file.clone(), line, what }
+        Error::line(&self.file, line, what)
     }
 
     fn number<T>(&self, key: &str, default: T, low: T, high: T) -> Result<T>
@@ -183,7 +182,7 @@ mod tests {
     use super::*;
 
     fn workload(text: &'static str) -> Result<Workload> {
-        read("w".into(), Lines::of_bytes("w.properties", text.as_bytes())?)
+        read(Lines::of_bytes("w.properties", text.as_bytes())?)
     }
 
     #[test]
