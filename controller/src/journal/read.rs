@@ -134,6 +134,14 @@ impl Journal {
         Ok(id.map(|id| PlanId(from_sql(id))))
     }
 
+    /// Whether no directive was ever given a number here.
+    pub(crate) async fn is_new(&self) -> Result<bool, Error> {
+        let given: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'directive'")
+            .fetch_one(self.store.pool())
+            .await?;
+        Ok(given == 0)
+    }
+
     /// Directives by state.
     pub(crate) async fn counts(&self) -> Result<Vec<(DirectiveState, u64)>, Error> {
         let rows = sqlx::query("SELECT state, COUNT(*) AS n FROM directives GROUP BY state")

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::view::{ClusterView, NodeHealth, NodeView, ShardView};
 use isobar_api::{
-    NodeId, Region, ReplicaId, ShardEntry, ShardId, TableId, Term,
+    NodeId, Region, ReplicaId, ShardEntry, ShardId, TableId, Term, limits,
     map::ShardMap,
     policy::ObservePolicy,
     report::{MemberInfo, NodeLoad, NodeReport, ReplicaReport},
@@ -31,6 +31,8 @@ struct NodeFacts {
     known: KnownNode,
     seen: Sightings,
     load: NodeLoad,
+    /// Highest controller term it says that it has accepted.
+    term: Term,
 }
 
 /// What to do about a report.
@@ -55,7 +57,6 @@ pub(crate) struct Fold {
     first_seen: BTreeMap<ShardId, u64>,
     replicas: BTreeMap<(ShardId, NodeId), ReplicaReport>,
     windows: Windows,
-    highest_term: Term,
     reports: u64,
     gaps: u64,
 }
@@ -74,7 +75,6 @@ impl Fold {
             first_seen: BTreeMap::new(),
             replicas: BTreeMap::new(),
             windows: Windows::default(),
-            highest_term: Term(0),
             reports: 0,
             gaps: 0,
         }
@@ -93,9 +93,12 @@ impl Fold {
         }
     }
 
-    /// Highest controller term that any node has accepted.
-    pub(crate) fn highest_term(&self) -> Term {
-        self.highest_term
+    /// Highest controller term that any node has accepted. A claim so far above ours that no node
+    /// would take a leap there is a lie or a damaged node, and is left out.
+    pub(crate) fn highest_term(&self, ours: Term) -> Term {
+        let reachable = ours.0.saturating_add(limits::CONTROLLER_TERM_LEAP_MAX);
+        let claims = self.nodes.values().map(|n| n.term);
+        claims.filter(|term| term.0 < reachable).max().unwrap_or_default()
     }
 
     /// Reports taken in, and reports lost, since start.
@@ -151,7 +154,6 @@ impl Fold {
             return Ingest::OtherCluster;
         }
         self.reports += 1;
-        self.highest_term = self.highest_term.max(report.controller_term);
         let known = KnownNode {
             address: report.address.clone(),
             region: report.region.clone(),
@@ -161,6 +163,7 @@ impl Fold {
         if let Some(node) = self.nodes.get_mut(&report.node_id) {
             node.seen.reported_unix_ms = Some(now_unix_ms);
             node.load = report.load.clone();
+            node.term = report.controller_term;
         }
         for id in &report.alive {
             if let Some(node) = self.nodes.get_mut(id) {
@@ -282,7 +285,7 @@ impl Fold {
             return;
         }
         let seen = Sightings { first_unix_ms: now_unix_ms, ..Sightings::default() };
-        self.nodes.insert(id, NodeFacts { known, seen, load: NodeLoad::default() });
+        self.nodes.insert(id, NodeFacts { known, seen, load: NodeLoad::default(), term: Term(0) });
     }
 
     fn merge(&mut self, entry: ShardEntry, now_unix_ms: u64) {

@@ -154,7 +154,16 @@ fn other_clusters_are_ignored_and_full_reports_replace() {
     gone.gone = vec![ShardId(1)];
     fold.apply_report(gone, START + 2_000);
     assert_eq!(fold.view(&policy(), START + 2_000).shards[&ShardId(1)].size_bytes, 0);
-    assert_eq!(fold.highest_term(), Term(3));
+}
+
+#[test]
+fn the_highest_term_is_what_nodes_accepted_unless_it_is_absurd() {
+    let mut fold = begun();
+    assert_eq!(fold.highest_term(Term(1)), Term(3));
+    let mut liar = report(2, 0, false);
+    liar.controller_term = Term(u64::MAX);
+    fold.apply_report(liar, START);
+    assert_eq!(fold.highest_term(Term(1)), Term(3), "to follow it would end the counting of terms");
 }
 
 #[test]

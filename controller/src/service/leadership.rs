@@ -108,8 +108,8 @@ impl Core {
         Ok(())
     }
 
-    /// Nodes have seen a term above ours from a controller with another database: this one is new,
-    /// or an old copy. Go above it, or every step would be refused for ever.
+    /// Nodes have obeyed a controller with another database: this one is new, or an old copy. Go
+    /// above its term, or every step would be refused for ever, and past its ids.
     pub(super) async fn outbid(&self, grant: Grant, seen: Term) -> Result<Grant, Error> {
         {
             let mut last = self.outbid_at.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::executor::fake_node::FakeNode;
 use isobar_api::{
-    DirectiveId, NodeId, Region,
+    NodeId, Region,
     directive::DirectiveKind,
     plan::DirectiveRecord,
     proto::{self, controller_client::ControllerClient},
@@ -290,12 +290,16 @@ async fn http_get(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_database_on_an_old_cluster_outbids_the_old_term() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let nodes = FakeNode::start_cluster().await;
-    nodes[0].state.lock().expect("no panic").highest_term = isobar_api::Term(41);
-    let running = start(config(directory.path(), &nodes, Mode::Act)).await;
-    let done = newest(&running.handle, DirectiveState::Verified).await;
-    assert!(done.directive.controller_term.0 > 41);
-    assert!(done.directive.id > DirectiveId(41_000_000), "no id that a node may remember");
-    running.stop().await;
+    // The old controller's first term is also the new one's own first.
+    for seen in [41, 1] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let nodes = FakeNode::start_cluster().await;
+        nodes[0].state.lock().expect("no panic").highest_term = isobar_api::Term(seen);
+        let running = start(config(directory.path(), &nodes, Mode::Act)).await;
+        let done = newest(&running.handle, DirectiveState::Verified).await;
+        assert!(done.directive.controller_term.0 > seen);
+        let ids = done.directive.id.0;
+        assert!(ids > seen * 1_000_000, "no id that a node may remember: {ids}");
+        running.stop().await;
+    }
 }
