@@ -158,8 +158,7 @@ async fn verify(
 ) -> Result<(), Error> {
     let (directive, applied) = (&entry.directive, entry.applied_unix_ms.unwrap_or(0));
     let (metric, rtt) = (&directive.predicted.metric, &core.config.rtt);
-    let (shard, new) = (directive.shard, entry.new_shard);
-    let realised = match verdict(metric, shard, new, applied, view, rtt, &policy.observe) {
+    let realised = match verdict(directive, entry.new_shard, applied, view, rtt, &policy.observe) {
         Verdict::TooEarly => return Ok(()),
         Verdict::Measured(realised) => realised,
     };
