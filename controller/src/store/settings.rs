@@ -46,7 +46,8 @@ impl Store {
 
     /// The mode, if it was ever set.
     pub(crate) async fn mode(&self) -> Result<Option<Mode>, Error> {
-        Ok(self.setting("mode").await?.and_then(|text| text.parse().ok()))
+        // A mode that cannot be read is not "never set": that would put the configured one in its place.
+        Ok(self.setting("mode").await?.map(|text| text.parse::<Mode>()).transpose()?)
     }
 
     /// Changes the mode and records who did it.
