@@ -277,7 +277,7 @@ impl ControllerHandle {
         view: &ClusterView,
     ) -> Result<DrainStatus, ApiError> {
         let now = now_unix_ms();
-        self.core.store.put_drain(grant, &row, Some(&row.owner), now).await?;
+        self.core.store.put_drain(grant, &row, now).await?;
         let status = drains::status(&row, Vec::new(), view, now);
         tracing::info!(node = %row.node, state = %row.state, owner = %row.owner, "drain");
         let mut live = self.core.live();
