@@ -20,6 +20,8 @@ use sqlx::{Row, any::AnyRow};
 
 /// Plans kept.
 pub(crate) const PLANS_MAX: u64 = 1_000;
+/// Of these, how many of the newest are kept although they have no directives.
+pub(crate) const PLANS_EMPTY_MAX: u64 = 200;
 /// Directives kept; open ones are never dropped.
 pub(crate) const DIRECTIVES_MAX: u64 = 20_000;
 

@@ -11,7 +11,8 @@ use isobar_api::{
     directive::DirectiveState,
     plan::{DirectiveEvent, DirectiveRecord, Plan, PlanRecord},
 };
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, any::AnyRow};
+use std::collections::BTreeMap;
 
 impl Journal {
     /// One directive as the journal has it.
@@ -120,9 +121,28 @@ impl Journal {
         let plan: Plan = serde_json::from_str(&body).map_err(Error::document("a plan"))?;
         let mut directives = Vec::new();
         for directive in &plan.directives {
-            directives.push(self.directive(directive.id).await?);
+            // The journal keeps so many directives, and so many plans: one may outlive the other.
+            if let Some(entry) = self.entry(directive.id).await? {
+                directives.push(self.with_events(entry).await?);
+            }
         }
         Ok(PlanRecord { plan, directives })
+    }
+
+    /// How the directives of a plan stand.
+    pub(crate) async fn states(
+        &self,
+        id: PlanId,
+    ) -> Result<BTreeMap<DirectiveId, DirectiveState>, Error> {
+        let rows = sqlx::query("SELECT directive_id, state FROM directives WHERE plan_id = $1")
+            .bind(to_sql(id.0))
+            .fetch_all(self.store.pool())
+            .await?;
+        let state = |row: &AnyRow| -> Result<_, Error> {
+            let (id, state): (i64, String) = (row.try_get("directive_id")?, row.try_get("state")?);
+            Ok((DirectiveId(from_sql(id)), state_from_text(&state)?))
+        };
+        rows.iter().map(state).collect()
     }
 
     /// The newest plan's number.

@@ -7,6 +7,8 @@ use sqlx::{Any, Row, Transaction};
 
 /// Operations kept.
 const OPERATIONS_MAX: u64 = 10_000;
+/// Versions of the policy kept.
+const POLICIES_MAX: u64 = 1_000;
 
 /// A drain as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,10 @@ impl Store {
         .bind(text)
         .execute(&mut *tx)
         .await?;
+        sqlx::query("DELETE FROM policies WHERE version <= $1")
+            .bind(to_sql((base + 1).saturating_sub(POLICIES_MAX)))
+            .execute(&mut *tx)
+            .await?;
         log_operation(&mut tx, now_unix_ms, owner, "policy", &format!("version {}", base + 1))
             .await?;
         tx.commit().await?;
