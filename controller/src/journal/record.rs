@@ -3,7 +3,7 @@
 use super::{
     DIRECTIVES_MAX, Entry, Journal, PLANS_EMPTY_MAX, PLANS_MAX,
     change::{active_on, approve_in, insert_event, write_change},
-    fingerprint,
+    fingerprint, select_entries,
 };
 use crate::{
     error::Error,
@@ -100,15 +100,12 @@ impl Journal {
         mode: Mode,
         now_unix_ms: u64,
     ) -> Result<Option<String>, Error> {
-        let rows = sqlx::query(
-            "SELECT directive_id, state, steps_done, undo_done, shape, membership, new_shard, \
-             changed_unix_ms, applied_unix_ms, traceparent, body FROM directives \
-             WHERE shard_id = $1 AND fingerprint = $2 ORDER BY directive_id DESC LIMIT 4",
-        )
-        .bind(to_sql(directive.shard.0))
-        .bind(fingerprint(directive.shard, directive.kind, &directive.steps))
-        .fetch_all(&mut **tx)
-        .await?;
+        let rest = "WHERE shard_id = $1 AND fingerprint = $2 ORDER BY directive_id DESC LIMIT 4";
+        let rows = sqlx::query(select_entries(rest))
+            .bind(to_sql(directive.shard.0))
+            .bind(fingerprint(directive.shard, directive.kind, &directive.steps))
+            .fetch_all(&mut **tx)
+            .await?;
         for row in &rows {
             let old = Entry::from_row(row)?;
             let (id, age_ms) = (old.directive.id, now_unix_ms.saturating_sub(old.changed_unix_ms));
