@@ -176,3 +176,18 @@ fn member_info(member: Member) -> Option<MemberInfo> {
         load: serde_json::from_slice(&member.load_json).unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::fake_node::FakeNode;
+
+    #[tokio::test]
+    async fn only_the_node_asked_for_is_heard() {
+        let node = FakeNode::start().await;
+        let fold = Fold::new(String::new(), 0);
+        let observer = Observer::new(fold, NodeConnections::default(), vec![], "test");
+        let other = observer.stream(NodeId(7), &node.address).await.expect("somebody answers");
+        assert_eq!((other, observer.fold().counts()), (0, (0, 0)));
+    }
+}
