@@ -103,7 +103,8 @@ impl Controller for ControllerGrpc {
 
     async fn policy(&self, request: Request<PolicyRequest>) -> Answer {
         let PolicyRequest { policy_toml, dry_run, owner } = request.into_inner();
-        if policy_toml.is_empty() {
+        // Nothing is given and nobody gives it: a question. An empty file is a policy, all defaults.
+        if policy_toml.is_empty() && owner.is_empty() {
             return answer(Ok(self.handle.policy()));
         }
         let bad = |_| ApiError::new(ErrorCode::BadPolicy, "the policy is not UTF-8 text");

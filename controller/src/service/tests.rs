@@ -252,6 +252,7 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
         })
         .await;
     assert_eq!(ApiError::from_status(&bad.expect_err("no mode")).code, ErrorCode::InvalidArgument);
+    an_empty_file_is_a_policy(&mut client).await;
     let shown = client
         .drain(proto::DrainRequest { node_id: 0, action: "status".into(), owner: String::new() })
         .await
@@ -271,6 +272,17 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
     }
     refuses_a_taken_port(running.address, directory.path(), &nodes).await;
     running.stop().await;
+}
+
+async fn an_empty_file_is_a_policy(client: &mut ControllerClient<tonic::transport::Channel>) {
+    for (owner, changes) in [("", false), ("ann", true)] {
+        let policy_toml = Vec::new().into();
+        let request = proto::PolicyRequest { policy_toml, dry_run: true, owner: owner.into() };
+        let answer = client.policy(request).await.expect("an answer").into_inner();
+        let state: isobar_api::policy::PolicyState =
+            serde_json::from_slice(&answer.json).expect("its own type");
+        assert_eq!(!state.changes.is_empty(), changes, "asked by `{owner}`");
+    }
 }
 
 async fn refuses_a_taken_port(address: SocketAddr, directory: &Path, nodes: &[FakeNode]) {
