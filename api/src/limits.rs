@@ -32,5 +32,8 @@ pub const TABLE_NAME_BYTES_MAX: usize = 63;
 pub const REPLICAS_MAX: u8 = 9;
 /// Most shards that one table may be created with.
 pub const INITIAL_SHARDS_MAX: u32 = 4_096;
+/// How far a controller term may lie above the highest that a node has accepted. A takeover raises it by one: a longer leap is a
+/// mistake, and to accept it would fence every later controller for good.
+pub const CONTROLLER_TERM_LEAP_MAX: u64 = 1_000_000_000;
 /// Steps in one directive.
 pub const DIRECTIVE_STEPS_MAX: usize = 16;

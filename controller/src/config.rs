@@ -1,6 +1,6 @@
 //! Configuration of the controller. Every field has a default; unknown fields are refused.
 
-use crate::nodes::check_addresses;
+use crate::{lease::LEASE_MS_MAX, nodes::check_addresses};
 use isobar_api::{ApiError, ErrorCode, policy::Mode, rtt::RttMatrix};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -59,8 +59,8 @@ impl ControllerConfig {
         if !(50..=60_000).contains(&self.tick_ms) {
             return bad(format!("tick_ms must be 50 to 60000, not {}", self.tick_ms));
         }
-        if !(500..=300_000).contains(&self.lease_ms) {
-            return bad(format!("lease_ms must be 500 to 300000, not {}", self.lease_ms));
+        if !(500..=LEASE_MS_MAX).contains(&self.lease_ms) {
+            return bad(format!("lease_ms must be 500 to {LEASE_MS_MAX}, not {}", self.lease_ms));
         }
         let regions: Vec<_> = self.rtt.regions().collect();
         for a in &regions {

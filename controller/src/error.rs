@@ -42,6 +42,9 @@ pub enum Error {
     /// The server stopped.
     #[error("serving: {0}")]
     Serve(#[source] std::io::Error),
+    /// A part of the controller ended in a panic.
+    #[error("a part of the controller failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
     /// A node's stream ended or could not be opened.
     #[error("node: {0}")]
     Node(#[from] Box<tonic::Status>),
@@ -76,7 +79,7 @@ impl From<Error> for ApiError {
             Error::File { .. } => Self::new(ErrorCode::File, message),
             Error::Serve(_) => Self::new(ErrorCode::BadAddress, message),
             Error::Node(status) => Self::from_status(&status),
-            Error::Stopped => Self::new(ErrorCode::Internal, message),
+            Error::Stopped | Error::Task(_) => Self::new(ErrorCode::Internal, message),
         }
     }
 }

@@ -16,10 +16,12 @@ use isobar_api::{
     plan::{DirectiveEvent, DirectiveRecord},
     shard::Epoch,
 };
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AssertSqlSafe, Row, any::AnyRow};
 
 /// Plans kept.
 pub(crate) const PLANS_MAX: u64 = 1_000;
+/// Of these, how many of the newest are kept although they have no directives.
+pub(crate) const PLANS_EMPTY_MAX: u64 = 200;
 /// Directives kept; open ones are never dropped.
 pub(crate) const DIRECTIVES_MAX: u64 = 20_000;
 
@@ -59,8 +61,13 @@ pub(crate) struct Entry {
     pub(crate) traceparent: String,
 }
 
-const ENTRY_COLUMNS: &str = "directive_id, state, steps_done, undo_done, shape, membership, \
-     new_shard, changed_unix_ms, applied_unix_ms, traceparent, body";
+/// Asks for what [`Entry::from_row`] reads. `rest` is our own text, never a caller's.
+fn select_entries(rest: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "SELECT directive_id, state, steps_done, undo_done, shape, membership, new_shard, \
+         changed_unix_ms, applied_unix_ms, traceparent, body FROM directives {rest}"
+    ))
+}
 
 impl Entry {
     fn from_row(row: &AnyRow) -> Result<Self, Error> {

@@ -7,6 +7,10 @@ use crate::{
 };
 use isobar_api::Term;
 use sqlx::Row;
+use std::time::{Duration, Instant};
+
+/// Longest lease that may be configured, milliseconds.
+pub(crate) const LEASE_MS_MAX: u64 = 300_000;
 
 /// Directive ids start this far apart when a new database meets an old cluster, so that no node
 /// takes a new directive for an old one whose result it has stored.
@@ -23,6 +27,35 @@ pub(crate) struct LeaseRow {
     pub(crate) expires_unix_ms: u64,
 }
 
+impl LeaseRow {
+    /// Whether it has run out or was given back.
+    pub(crate) fn is_free(&self, now_unix_ms: u64) -> bool {
+        self.expires_unix_ms <= now_unix_ms
+    }
+}
+
+/// What a controller that waits has seen of the row, by its own clock that never jumps.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    seen: Option<(LeaseRow, Instant)>,
+}
+
+impl Watch {
+    /// Whether the row has stood still for longer than any lease lasts. Its holder would have renewed
+    /// it: it is gone, however far in the future its clock has put the end.
+    pub(crate) fn is_abandoned(&mut self, row: &LeaseRow, now: Instant) -> bool {
+        match &self.seen {
+            Some((known, since)) if known == row => {
+                now.duration_since(*since) > Duration::from_millis(LEASE_MS_MAX)
+            }
+            _ => {
+                self.seen = Some((row.clone(), now));
+                false
+            }
+        }
+    }
+}
+
 impl Store {
     /// The row as it is.
     pub(crate) async fn lease(&self) -> Result<LeaseRow, Error> {
@@ -36,27 +69,24 @@ impl Store {
         })
     }
 
-    /// Takes the lease if nobody holds it any more. Every takeover raises the term.
-    pub(crate) async fn acquire_lease(
+    /// Takes the lease from the holder that was seen, unless it has moved since. Every takeover
+    /// raises the term.
+    pub(crate) async fn take_lease(
         &self,
+        seen: &LeaseRow,
         holder: &str,
-        now_unix_ms: u64,
-        lease_ms: u64,
+        expires_unix_ms: u64,
     ) -> Result<Option<Grant>, Error> {
-        let seen = self.lease().await?;
-        if seen.expires_unix_ms > now_unix_ms {
-            return Ok(None);
-        }
         let term = Term(seen.term.0 + 1);
         let done = sqlx::query(
             "UPDATE lease SET holder = $1, term = $2, expires_unix_ms = $3 \
-             WHERE id = 1 AND term = $4 AND expires_unix_ms <= $5",
+             WHERE id = 1 AND term = $4 AND expires_unix_ms = $5",
         )
         .bind(holder)
         .bind(to_sql(term.0))
-        .bind(to_sql(now_unix_ms + lease_ms))
+        .bind(to_sql(expires_unix_ms))
         .bind(to_sql(seen.term.0))
-        .bind(to_sql(now_unix_ms))
+        .bind(to_sql(seen.expires_unix_ms))
         .execute(self.pool())
         .await?;
         Ok((done.rows_affected() == 1).then_some(Grant { term }))
@@ -139,6 +169,29 @@ mod tests {
             assert_eq!(second.term, Term(2));
             assert!(matches!(a.begin(first).await, Err(Error::Fenced { .. })));
         }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_renewed_meanwhile_is_not_taken() {
+        for database in databases().await {
+            let (a, b) = (database.open().await, database.open().await);
+            let first = a.acquire_lease("a", 1_000, 500).await.expect("sql").expect("free");
+            let seen = b.lease().await.expect("sql");
+            assert!(a.renew_lease(first, 9_000).await.expect("sql"));
+            assert_eq!(b.take_lease(&seen, "b", 9_500).await.expect("sql"), None);
+        }
+    }
+
+    #[test]
+    fn a_lease_of_a_clock_that_ran_ahead_ends_when_it_stands_still() {
+        let (mut watch, began) = (Watch::default(), Instant::now());
+        let row = |expires_unix_ms| LeaseRow { holder: "a".into(), term: Term(1), expires_unix_ms };
+        let after = |s| began + Duration::from_secs(s);
+        assert!(!watch.is_abandoned(&row(u64::MAX), began));
+        assert!(!watch.is_abandoned(&row(u64::MAX), after(300)));
+        assert!(!watch.is_abandoned(&row(u64::MAX - 1), after(301)), "it was renewed");
+        assert!(!watch.is_abandoned(&row(u64::MAX - 1), after(601)));
+        assert!(watch.is_abandoned(&row(u64::MAX - 1), after(602)));
     }
 
     #[tokio::test]

@@ -110,7 +110,8 @@ pub(crate) fn copies(steps: &[Step], leader: Option<NodeId>) -> Vec<NodeId> {
     nodes
 }
 
-fn last_transfer(steps: &[Step]) -> Option<NodeId> {
+/// Who leads after the steps, where they say so.
+pub(crate) fn last_transfer(steps: &[Step]) -> Option<NodeId> {
     steps.iter().rev().find_map(|step| match step {
         Step::TransferLeader { node } => Some(*node),
         _ => None,

@@ -22,13 +22,13 @@ use crate::{
     journal::Journal,
     metrics::ControllerMetrics,
     nodes::NodeConnections,
-    observe::{ClosedWindow, Fold, Observer},
+    observe::{ClosedWindow, Fold, KnownNode, Observer},
     rest,
     store::{DrainRow, Grant, Store},
     view::ClusterView,
 };
 use isobar_api::{
-    ApiError, ErrorCode,
+    ApiError, ErrorCode, NodeId,
     directive::DirectiveState,
     plan::{DrainStatus, Freeze},
     policy::{Mode, Policy},
@@ -36,12 +36,16 @@ use isobar_api::{
 use isobar_telemetry::http::Readiness;
 use plans::PlanMemory;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What may change while it runs, besides the view.
@@ -125,41 +129,51 @@ impl ControllerService {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let core = self.core;
         let stop = CancellationToken::new();
-        let observer = tokio::spawn(core.observer.clone().run(stop.clone()));
-        let lease = tokio::spawn(leadership::keep(core.clone(), stop.clone()));
-        let ticks = tokio::spawn(run_ticks(core.clone(), stop.clone()));
         let router =
             rest::router(&core).merge(grpc::router(ControllerHandle::new(core.clone())).await);
-        let stopped = stop.clone();
-        let server = tokio::spawn(async move {
-            // Streams that clients keep open must not hold up the end: a short grace, then out.
-            let serve = axum::serve(self.listener, router)
-                .with_graceful_shutdown(stopped.clone().cancelled_owned());
-            tokio::select! {
-                end = serve => end,
-                () = async { stopped.cancelled().await; tokio::time::sleep(Duration::from_secs(2)).await } => Ok(()),
-            }
-        });
+        let mut parts = JoinSet::new();
+        parts.spawn(ends_well(core.observer.clone().run(stop.clone())));
+        parts.spawn(ends_well(leadership::keep(core.clone(), stop.clone())));
+        parts.spawn(ends_well(run_ticks(core.clone(), stop.clone())));
+        parts.spawn(serve(self.listener, router, stop.clone()));
         tracing::info!(address = %self.address, holder = %core.holder, "controller serves");
-        let mut server = server;
-        let ended = tokio::select! {
-            () = shutdown => None,
-            end = &mut server => Some(end),
+        // A part that ends by itself has failed, and half a controller would hold the lease for nothing.
+        let mut ended = tokio::select! {
+            () = shutdown => Ok(()),
+            end = parts.join_next() => joined(end),
         };
         stop.cancel();
         core.executor.stop();
-        for task in [observer, lease, ticks] {
-            // A panic there was logged already; stopping goes on.
-            let _ = task.await;
+        while let Some(end) = parts.join_next().await {
+            ended = ended.and(joined(Some(end)));
         }
-        let end = match ended {
-            Some(end) => end,
-            None => server.await,
-        };
         leadership::step_down(&core).await;
         core.store.close().await;
         tracing::info!("controller stopped");
-        end.unwrap_or(Ok(())).map_err(Error::Serve)
+        ended
+    }
+}
+
+async fn ends_well(part: impl Future<Output = ()>) -> Result<(), Error> {
+    part.await;
+    Ok(())
+}
+
+fn joined(end: Option<Result<Result<(), Error>, JoinError>>) -> Result<(), Error> {
+    end.map_or(Ok(()), |end| end?)
+}
+
+/// Serves until `stop`. Streams that clients keep open must not hold up the end: a short grace, then out.
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let serve =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        end = serve => end.map_err(Error::Serve),
+        () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(2)).await } => Ok(()),
     }
 }
 
@@ -177,8 +191,7 @@ impl Core {
         let mut fold = Fold::new(cluster_id, now);
         let windows = stored_windows(&store, policy.observe.window_s * 1_000).await?;
         let known = store.setting("nodes").await?;
-        let known = known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        fold.restore(known, &windows);
+        fold.restore(known.map(|text| known_nodes(&text)).unwrap_or_default(), &windows);
         let mut forecaster = Forecaster::new(&policy.observe);
         windows.iter().for_each(|window| forecaster.add(window));
         let holder = format!("{address} #{} {:08x}", std::process::id(), rand::random::<u32>());
@@ -227,6 +240,14 @@ impl Core {
             freezes,
         })
     }
+}
+
+/// Nodes that earlier runs knew; a text that cannot be read costs their regions until they report.
+fn known_nodes(text: &str) -> BTreeMap<NodeId, KnownNode> {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the stored list of nodes cannot be read and is left out");
+        BTreeMap::new()
+    })
 }
 
 /// Arrivals kept from earlier runs; a row that cannot be read costs its window, not the start.

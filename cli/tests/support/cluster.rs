@@ -29,6 +29,8 @@ pub struct Plan {
     pub regions: Vec<&'static str>,
     /// The controller's policy, if there is to be one; in mode `act`.
     pub policy: Option<String>,
+    /// Where all of them send their traces, if anywhere.
+    pub otlp_endpoint: Option<String>,
     /// What nodes find in their environment.
     pub node_env: Vec<(String, String)>,
     /// Whether a panic in some log fails the test.
@@ -38,7 +40,13 @@ pub struct Plan {
 impl Plan {
     /// Nodes in these regions, no controller.
     pub fn nodes(regions: &[&'static str]) -> Self {
-        Self { regions: regions.to_vec(), policy: None, node_env: Vec::new(), no_panic: true }
+        Self {
+            regions: regions.to_vec(),
+            policy: None,
+            otlp_endpoint: None,
+            node_env: Vec::new(),
+            no_panic: true,
+        }
     }
 }
 
@@ -66,14 +74,17 @@ impl Cluster {
             controller: None,
             plan,
         };
+        let endpoint = cluster.plan.otlp_endpoint.as_ref();
+        let endpoint = endpoint.map(|at| format!("otlp_endpoint = '{at}'\n")).unwrap_or_default();
+        let telemetry = format!("{LOG}{endpoint}");
         for node in cluster.node_ids() {
             let file = node_toml(&cluster.node_config(node)).expect("plain data");
-            cluster.write(&format!("{node}.toml"), &(file + LOG));
+            cluster.write(&format!("{node}.toml"), &(file + &telemetry));
         }
         if let Some(policy) = &cluster.plan.policy {
             cluster.write("policy.toml", policy);
             let file = controller_toml(&cluster.controller_config()).expect("plain data");
-            cluster.write("controller.toml", &(file + LOG));
+            cluster.write("controller.toml", &(file + &telemetry));
         }
         cluster
     }

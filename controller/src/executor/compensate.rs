@@ -5,11 +5,14 @@ use super::{drive::Run, step::Outcome, undo};
 use crate::{error::Error, journal::Change};
 use isobar_api::directive::{DirectiveState, Refusal, Step};
 
+/// Begins the journaled reason of an undo step that could not be done. A process that resumes finds
+/// what its forerunner had to leave.
+const LEFT: &str = "not undone: ";
+
 impl Run<'_> {
     /// Carries out the undo steps that are left.
     pub(super) async fn compensate(&mut self) -> Result<(), Error> {
         let directive = self.entry.directive.clone();
-        let mut left_over = Vec::new();
         let first_index = directive.steps.len();
         // The step that failed may have left something behind; if not, there is nothing to reverse.
         let steps_done = self.entry.steps_done;
@@ -32,14 +35,8 @@ impl Run<'_> {
                     Outcome::Refused { refusal, .. } if is_moot(&refusal) || !was_done(step) => {
                         format!("{step}: nothing to undo ({refusal})")
                     }
-                    Outcome::Refused { refusal, .. } => {
-                        left_over.push(format!("{step}: {refusal}"));
-                        format!("{step}: {refusal}")
-                    }
-                    Outcome::GaveUp { why, .. } => {
-                        left_over.push(format!("{step}: {why}"));
-                        format!("{step}: {why}")
-                    }
+                    Outcome::Refused { refusal, .. } => format!("{LEFT}{step}: {refusal}"),
+                    Outcome::GaveUp { why, .. } => format!("{LEFT}{step}: {why}"),
                 };
             }
             let mut change = Change::to(DirectiveState::Compensating, reason);
@@ -47,10 +44,12 @@ impl Run<'_> {
             change.epoch = epoch.or(Some(self.entry.epoch));
             self.change(change).await?;
         }
-        let end = if left_over.is_empty() {
+        let events = self.shared.journal.directive(directive.id).await?.events;
+        let left: Vec<&str> = events.iter().filter_map(|e| e.reason.strip_prefix(LEFT)).collect();
+        let end = if left.is_empty() {
             Change::to(DirectiveState::Undone, "earlier steps were undone")
         } else {
-            let why = format!("not everything could be undone: {}", left_over.join("; "));
+            let why = format!("not everything could be undone: {}", left.join("; "));
             Change::to(DirectiveState::Failed, why)
         };
         self.change(end).await

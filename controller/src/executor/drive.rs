@@ -22,11 +22,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Run<'a> {
     pub(super) shared: &'a Shared,
     pub(super) entry: Entry,
+    /// Whether it was found under way, and no step has been tried since.
+    pub(super) resumed: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(shared: &'a Shared, entry: Entry) -> Self {
-        Self { shared, entry }
+        use DirectiveState as S;
+        let resumed = matches!(entry.state, S::Sent | S::Accepted | S::Compensating);
+        Self { shared, entry, resumed }
     }
 
     /// Goes on until nothing is left to do here: applied, or a final state.
@@ -45,6 +49,7 @@ impl<'a> Run<'a> {
 
     /// Waits until it may start, or until it is too late. Returns whether it started.
     async fn start(&mut self) -> Result<bool, Error> {
+        let mut told = false;
         loop {
             let now = now_unix_ms();
             let directive = &self.entry.directive;
@@ -57,9 +62,11 @@ impl<'a> Run<'a> {
             let freezes = self.shared.freezes.borrow().clone();
             let frozen = freeze::over(directive, &view, &freezes, now);
             match frozen {
-                Some(freeze) => {
+                Some(freeze) if !told => {
                     tracing::info!(directive = %directive.id, scope = %freeze.scope, "waits: its scope is frozen");
+                    told = true;
                 }
+                Some(_) => {}
                 None if directive.not_before_unix_ms <= now => break,
                 None => {}
             }

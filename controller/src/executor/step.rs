@@ -47,12 +47,25 @@ pub(super) enum Outcome {
 pub(super) struct Tries {
     pub(super) index: u32,
     pub(super) hint: Option<NodeId>,
+    /// Whether a hint was followed since the last pause.
+    followed: bool,
     pub(super) sent_to: BTreeSet<NodeId>,
     pub(super) unclear: bool,
     pub(super) stalls: Stalls,
     pub(super) pause: Duration,
     pub(super) last_trouble: String,
     pub(super) count: u32,
+}
+
+impl Tries {
+    /// Takes a node's word for who leads. Returns whether to go there at once: only once between two
+    /// pauses, or two nodes that each name the other would use up all tries in a moment.
+    fn follow(&mut self, node: NodeId, leader: Option<NodeId>) -> bool {
+        let at_once = leader.is_some_and(|leader| leader != node) && !self.followed;
+        self.hint = leader;
+        self.followed |= at_once;
+        at_once
+    }
 }
 
 impl Run<'_> {
@@ -68,12 +81,11 @@ impl Run<'_> {
         let mut tries = Tries {
             index,
             hint: None,
+            followed: false,
             sent_to: BTreeSet::new(),
-            // Found in this state after a restart: a node had begun, or undoing had.
-            unclear: matches!(
-                self.entry.state,
-                DirectiveState::Accepted | DirectiveState::Compensating
-            ),
+            // Found under way after a restart: the order may have been sent before.
+            unclear: std::mem::take(&mut self.resumed)
+                || self.entry.state == DirectiveState::Compensating,
             stalls: Stalls::new(stall),
             pause: self.shared.pauses.first,
             last_trouble: "no leader is known".into(),
@@ -99,6 +111,7 @@ impl Run<'_> {
             }
             if !retry_at_once {
                 tokio::time::sleep(tries.pause).await;
+                tries.followed = false;
                 tries.pause = (tries.pause * 2).min(self.shared.pauses.longest);
             }
         }
@@ -149,11 +162,7 @@ impl Run<'_> {
         tries.last_trouble = format!("{node}: {refusal}");
         tracing::debug!(directive = %self.entry.directive.id, %node, %refusal, "refused");
         match refusal {
-            Refusal::NotLeader { leader } => {
-                let at_once = leader.is_some() && leader != Some(node) && tries.hint != leader;
-                tries.hint = leader;
-                Ok(Try::Again { at_once })
-            }
+            Refusal::NotLeader { leader } => Ok(Try::Again { at_once: tries.follow(node, leader) }),
             Refusal::StaleTerm { .. } => Err(Error::Fenced { ours: self.grant()?.term }),
             Refusal::Busy { directive } => {
                 // The node still works on an order of an earlier controller process: let it.
@@ -225,7 +234,7 @@ impl Run<'_> {
             directive.expires_at_unix_ms
         } else {
             let longer = directive.budget.stall_ms.saturating_mul(LATER_STEPS_STALLS).max(60_000);
-            now_unix_ms() + longer
+            now_unix_ms().saturating_add(longer)
         };
         Ok(StepOrder {
             directive_id: directive.id,
@@ -254,4 +263,29 @@ impl Run<'_> {
 pub(super) enum Try {
     End(Outcome),
     Again { at_once: bool },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_followed_at_once_but_not_round_and_round() {
+        let mut tries = Tries {
+            index: 0,
+            hint: None,
+            followed: false,
+            sent_to: BTreeSet::new(),
+            unclear: false,
+            stalls: Stalls::new(Duration::from_secs(1)),
+            pause: Duration::ZERO,
+            last_trouble: String::new(),
+            count: 0,
+        };
+        assert!(!tries.follow(NodeId(1), None), "nobody is named");
+        assert!(!tries.follow(NodeId(1), Some(NodeId(1))), "it names itself");
+        assert!(tries.follow(NodeId(1), Some(NodeId(2))));
+        assert!(!tries.follow(NodeId(2), Some(NodeId(1))), "back again: after a pause");
+        assert_eq!(tries.hint, Some(NodeId(1)));
+    }
 }

@@ -161,36 +161,6 @@ impl Probe for HangAt {
 }
 
 #[tokio::test]
-async fn an_undo_that_a_guard_refuses_ends_as_failed_and_says_so() {
-    let floor = Refusal::BelowFloor { remaining: 2, floor: 3 };
-    let database = databases().await.remove(0);
-    let node = FakeNode::start().await;
-    let wrong = Refusal::RegionNotAllowed { region: isobar_api::Region::new("us").expect("legal") };
-    let refuse = RefuseAt(node.clone(), vec![(1, wrong), (7, floor)]);
-    let (process, grant) = process(database.open().await, &node, 1, Arc::new(refuse)).await;
-    process
-        .journal
-        .record(grant, plan_of(move_directive(1, 4)), Mode::Act, "", false, 1)
-        .await
-        .expect("sql")
-        .expect("new");
-    process.work().await;
-    let record = process.record().await;
-    assert_eq!(record.state, S::Failed, "{:?}", record.events);
-    assert!(record.events.last().expect("some").reason.contains("the floor is 3"));
-}
-
-struct RefuseAt(FakeNode, Vec<(u32, Refusal)>);
-
-impl Probe for RefuseAt {
-    fn at(&self, point: Point) -> Result<(), Error> {
-        let wanted = self.1.iter().filter(|(index, _)| point == Point::BeforeSend(*index));
-        self.0.misbehave(wanted.map(|(_, refusal)| Misbehaviour::Refuse(refusal.clone())));
-        Ok(())
-    }
-}
-
-#[tokio::test]
 async fn a_fenced_executor_stops_and_writes_nothing() {
     let seen = Misbehaviour::Refuse(Refusal::StaleTerm { sent: Term(1), seen: Term(5) });
     let (record, node) = run(move_directive(1, 4), vec![seen]).await;
@@ -223,13 +193,13 @@ fn stop_at(at: Option<usize>) -> Arc<StopAt> {
 /// Returns the points the first one passed.
 async fn crash_and_resume(
     at: Option<usize>,
-    refuse_last: bool,
+    refusals: &[(u32, Refusal)],
 ) -> (Vec<Point>, DirectiveRecord, FakeNode) {
     let database = databases().await.pop().expect("at least SQLite");
     let node = FakeNode::start().await;
     let probe = stop_at(at);
     let refusing = |inner: Arc<StopAt>| -> Arc<dyn Probe> {
-        if refuse_last { Arc::new(RefuseLast(node.clone(), inner)) } else { inner }
+        Arc::new(RefuseAt(node.clone(), refusals.to_vec(), inner))
     };
     let (first, grant) = process(database.open().await, &node, 1, refusing(probe.clone())).await;
     let recorded =
@@ -245,29 +215,28 @@ async fn crash_and_resume(
     (passed, record, node)
 }
 
-/// The node refuses the last forward step, so that everything before it has to be undone.
-struct RefuseLast(FakeNode, Arc<StopAt>);
+/// The node refuses these steps whenever they are sent.
+struct RefuseAt(FakeNode, Vec<(u32, Refusal)>, Arc<StopAt>);
 
-impl Probe for RefuseLast {
+impl Probe for RefuseAt {
     fn at(&self, point: Point) -> Result<(), Error> {
-        self.1.at(point)?;
-        if point == Point::BeforeSend(3) {
-            self.0.state.lock().expect("no panic").next.clear();
-            let floor = Refusal::BelowFloor { remaining: 2, floor: 3 };
-            self.0.misbehave([Misbehaviour::Refuse(floor)]);
-        }
+        self.2.at(point)?;
+        let wanted = self.1.iter().filter(|(index, _)| point == Point::BeforeSend(*index));
+        self.0.misbehave(wanted.map(|(_, refusal)| Misbehaviour::Refuse(refusal.clone())));
         Ok(())
     }
 }
 
+const BELOW_FLOOR: Refusal = Refusal::BelowFloor { remaining: 2, floor: 3 };
+
 #[tokio::test]
 async fn a_crash_at_any_point_loses_and_doubles_nothing() {
-    let (points, record, _) = crash_and_resume(None, false).await;
+    let (points, record, _) = crash_and_resume(None, &[]).await;
     assert_eq!(record.state, S::Applied);
     let kinds: BTreeSet<String> = points.iter().map(|p| format!("{p:?}")).collect();
     assert!(kinds.len() >= 25, "every transition is a point of its own: {kinds:?}");
     for (at, point) in points.iter().enumerate() {
-        let (_, record, node) = crash_and_resume(Some(at), false).await;
+        let (_, record, node) = crash_and_resume(Some(at), &[]).await;
         assert_eq!((record.state, record.steps_done), (S::Applied, 4), "crash at {point:?}");
         assert_eq!(node.effects(), MOVED, "crash at {point:?}");
     }
@@ -275,14 +244,31 @@ async fn a_crash_at_any_point_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn a_crash_while_undoing_loses_and_doubles_nothing() {
-    let (points, record, node) = crash_and_resume(None, true).await;
+    // The last step is refused, so that everything before it has to be undone.
+    let refusals = [(3, BELOW_FLOOR)];
+    let (points, record, node) = crash_and_resume(None, &refusals).await;
     assert_eq!(record.state, S::Undone, "{:?}", record.events);
     let clean = node.effects();
     let undone = clean.iter().filter(|e| e.as_str() >= "4").count();
     assert!(undone >= 2, "leadership and the new replica went back: {clean:?}");
     for (at, point) in points.iter().enumerate() {
-        let (_, record, node) = crash_and_resume(Some(at), true).await;
+        let (_, record, node) = crash_and_resume(Some(at), &refusals).await;
         assert_eq!(record.state, S::Undone, "crash at {point:?}: {:?}", record.events);
         assert_eq!(node.effects(), clean, "crash at {point:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_undo_that_a_guard_refuses_ends_as_failed_and_says_so_after_any_crash() {
+    let wrong = Refusal::RegionNotAllowed { region: isobar_api::Region::new("us").expect("legal") };
+    let refusals = [(1, wrong), (7, BELOW_FLOOR)];
+    let (points, _, _) = crash_and_resume(None, &refusals).await;
+    for at in (0..points.len()).map(Some).chain([None]) {
+        let (_, record, node) = crash_and_resume(at, &refusals).await;
+        let point = at.map(|at| points[at]);
+        assert_eq!(record.state, S::Failed, "crash at {point:?}: {:?}", record.events);
+        let end = &record.events.last().expect("some").reason;
+        assert!(end.contains("the floor is 3"), "crash at {point:?}: {end}");
+        assert_eq!(node.effects(), MOVED[..1], "crash at {point:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of one directive's state.
 
-use super::{Entry, Journal, state_from_text};
+use super::{Entry, Journal, select_entries, state_from_text};
 use crate::{
     error::Error,
     store::{Grant, from_sql, log_operation, to_sql},
@@ -116,12 +116,17 @@ impl Journal {
             return Ok(0);
         }
         let mut tx = self.store.begin(grant).await?;
-        for entry in &over {
-            let change = Change::to(DirectiveState::Expired, "nobody decided in time");
-            write_change(&mut tx, grant, entry.directive.id, &change, now_unix_ms).await?;
+        let mut expired = 0;
+        for id in over.iter().map(|entry| entry.directive.id) {
+            // Somebody may have decided after we looked and before the lock.
+            if current(&mut tx, id).await?.is_some_and(|e| e.state == DirectiveState::Checked) {
+                let change = Change::to(DirectiveState::Expired, "nobody decided in time");
+                write_change(&mut tx, grant, id, &change, now_unix_ms).await?;
+                expired += 1;
+            }
         }
         tx.commit().await?;
-        Ok(over.len())
+        Ok(expired)
     }
 }
 
@@ -231,13 +236,10 @@ async fn current(
     tx: &mut Transaction<'static, Any>,
     id: DirectiveId,
 ) -> Result<Option<Entry>, Error> {
-    let row = sqlx::query(
-        "SELECT directive_id, state, steps_done, undo_done, shape, membership, new_shard, \
-         changed_unix_ms, applied_unix_ms, traceparent, body FROM directives WHERE directive_id = $1",
-    )
-    .bind(to_sql(id.0))
-    .fetch_optional(&mut **tx)
-    .await?;
+    let row = sqlx::query(select_entries("WHERE directive_id = $1"))
+        .bind(to_sql(id.0))
+        .fetch_optional(&mut **tx)
+        .await?;
     row.as_ref().map(Entry::from_row).transpose()
 }
 

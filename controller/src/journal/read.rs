@@ -1,6 +1,6 @@
 //! Reads of the journal. They need no term: every controller may answer them.
 
-use super::{Entry, Journal, change::no_such, state_from_text};
+use super::{Entry, Journal, change::no_such, select_entries, state_from_text};
 use crate::{
     error::Error,
     store::{from_sql, to_sql},
@@ -11,33 +11,33 @@ use isobar_api::{
     directive::DirectiveState,
     plan::{DirectiveEvent, DirectiveRecord, Plan, PlanRecord},
 };
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Row, any::AnyRow};
+use std::collections::BTreeMap;
 
 impl Journal {
     /// One directive as the journal has it.
     pub(crate) async fn entry(&self, id: DirectiveId) -> Result<Option<Entry>, Error> {
-        let mut found = self.entries(&format!("directive_id = {}", id.0), "LIMIT 1").await?;
-        Ok(found.pop())
+        let row = sqlx::query(select_entries("WHERE directive_id = $1"))
+            .bind(to_sql(id.0))
+            .fetch_optional(self.store.pool())
+            .await?;
+        row.as_ref().map(Entry::from_row).transpose()
     }
 
     /// Directives that must be carried on: journaled, and not final.
     pub(crate) async fn open(&self) -> Result<Vec<Entry>, Error> {
-        self.entries("state IN ('journaled', 'sent', 'accepted', 'applied', 'compensating')", "")
-            .await
+        self.entries("'journaled', 'sent', 'accepted', 'applied', 'compensating'").await
     }
 
     /// Directives that wait for a decision.
     pub(crate) async fn waiting(&self) -> Result<Vec<Entry>, Error> {
-        self.entries("state IN ('proposed', 'checked', 'approved')", "").await
+        self.entries("'checked'").await
     }
 
-    /// Entries in id order. Both texts are ours, never a caller's.
-    async fn entries(&self, condition: &str, limit: &str) -> Result<Vec<Entry>, Error> {
-        let columns = super::ENTRY_COLUMNS;
-        let sql = format!(
-            "SELECT {columns} FROM directives WHERE {condition} ORDER BY directive_id {limit}"
-        );
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(self.store.pool()).await?;
+    /// Entries in these states, in id order.
+    async fn entries(&self, states: &str) -> Result<Vec<Entry>, Error> {
+        let rest = format!("WHERE state IN ({states}) ORDER BY directive_id");
+        let rows = sqlx::query(select_entries(&rest)).fetch_all(self.store.pool()).await?;
         rows.iter().map(Entry::from_row).collect()
     }
 
@@ -53,12 +53,9 @@ impl Journal {
         limit: u32,
         shard: Option<ShardId>,
     ) -> Result<Vec<DirectiveRecord>, Error> {
-        let condition = shard.map_or("directive_id > 0".into(), |s| format!("shard_id = {}", s.0));
-        let sql = format!(
-            "SELECT {} FROM directives WHERE {condition} ORDER BY directive_id DESC LIMIT {limit}",
-            super::ENTRY_COLUMNS
-        );
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(self.store.pool()).await?;
+        let condition = shard.map_or(String::new(), |s| format!("WHERE shard_id = {}", s.0));
+        let rest = format!("{condition} ORDER BY directive_id DESC LIMIT {limit}");
+        let rows = sqlx::query(select_entries(&rest)).fetch_all(self.store.pool()).await?;
         let mut records = Vec::new();
         for row in &rows {
             records.push(self.with_events(Entry::from_row(row)?).await?);
@@ -120,9 +117,28 @@ impl Journal {
         let plan: Plan = serde_json::from_str(&body).map_err(Error::document("a plan"))?;
         let mut directives = Vec::new();
         for directive in &plan.directives {
-            directives.push(self.directive(directive.id).await?);
+            // The journal keeps so many directives, and so many plans: one may outlive the other.
+            if let Some(entry) = self.entry(directive.id).await? {
+                directives.push(self.with_events(entry).await?);
+            }
         }
         Ok(PlanRecord { plan, directives })
+    }
+
+    /// How the directives of a plan stand.
+    pub(crate) async fn states(
+        &self,
+        id: PlanId,
+    ) -> Result<BTreeMap<DirectiveId, DirectiveState>, Error> {
+        let rows = sqlx::query("SELECT directive_id, state FROM directives WHERE plan_id = $1")
+            .bind(to_sql(id.0))
+            .fetch_all(self.store.pool())
+            .await?;
+        let state = |row: &AnyRow| -> Result<_, Error> {
+            let (id, state): (i64, String) = (row.try_get("directive_id")?, row.try_get("state")?);
+            Ok((DirectiveId(from_sql(id)), state_from_text(&state)?))
+        };
+        rows.iter().map(state).collect()
     }
 
     /// The newest plan's number.
@@ -132,6 +148,14 @@ impl Journal {
                 .fetch_optional(self.store.pool())
                 .await?;
         Ok(id.map(|id| PlanId(from_sql(id))))
+    }
+
+    /// Whether no directive was ever given a number here.
+    pub(crate) async fn is_new(&self) -> Result<bool, Error> {
+        let given: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'directive'")
+            .fetch_one(self.store.pool())
+            .await?;
+        Ok(given == 0)
     }
 
     /// Directives by state.

@@ -1,9 +1,9 @@
 //! Takes a plan into the journal: numbers it, filters what was already said, lets through what may run.
 
 use super::{
-    DIRECTIVES_MAX, Entry, Journal, PLANS_MAX,
+    DIRECTIVES_MAX, Entry, Journal, PLANS_EMPTY_MAX, PLANS_MAX,
     change::{active_on, approve_in, insert_event, write_change},
-    fingerprint,
+    fingerprint, select_entries,
 };
 use crate::{
     error::Error,
@@ -87,7 +87,7 @@ impl Journal {
                 started.push(directive.id);
             }
         }
-        trim(&mut tx, plan.id, plan.directives.last().map(|d| d.id)).await?;
+        trim(&mut tx, plan.id).await?;
         tx.commit().await?;
         Ok(Some(Recorded { plan, started }))
     }
@@ -101,15 +101,12 @@ impl Journal {
         mode: Mode,
         now_unix_ms: u64,
     ) -> Result<Option<String>, Error> {
-        let rows = sqlx::query(
-            "SELECT directive_id, state, steps_done, undo_done, shape, membership, new_shard, \
-             changed_unix_ms, applied_unix_ms, traceparent, body FROM directives \
-             WHERE shard_id = $1 AND fingerprint = $2 ORDER BY directive_id DESC LIMIT 4",
-        )
-        .bind(to_sql(directive.shard.0))
-        .bind(fingerprint(directive.shard, directive.kind, &directive.steps))
-        .fetch_all(&mut **tx)
-        .await?;
+        let rest = "WHERE shard_id = $1 AND fingerprint = $2 ORDER BY directive_id DESC LIMIT 4";
+        let rows = sqlx::query(select_entries(rest))
+            .bind(to_sql(directive.shard.0))
+            .bind(fingerprint(directive.shard, directive.kind, &directive.steps))
+            .fetch_all(&mut **tx)
+            .await?;
         for row in &rows {
             let old = Entry::from_row(row)?;
             let (id, age_ms) = (old.directive.id, now_unix_ms.saturating_sub(old.changed_unix_ms));
@@ -253,24 +250,29 @@ async fn insert_plan(tx: &mut Transaction<'static, Any>, plan: &Plan) -> Result<
     Ok(())
 }
 
-/// Drops what is older than the journal keeps.
-async fn trim(
-    tx: &mut Transaction<'static, Any>,
-    plan: PlanId,
-    directive: Option<DirectiveId>,
-) -> Result<(), Error> {
-    sqlx::query("DELETE FROM plans WHERE plan_id <= $1")
-        .bind(to_sql(plan.0.saturating_sub(PLANS_MAX)))
-        .execute(&mut **tx)
-        .await?;
-    let Some(newest) = directive else {
-        return Ok(());
-    };
-    let upto = to_sql(newest.0.saturating_sub(DIRECTIVES_MAX));
-    let rows = sqlx::query(
-        "SELECT directive_id, state FROM directives WHERE directive_id <= $1 LIMIT 100",
+/// Drops what the journal does not keep. It goes by how many there are, not by their numbers: those
+/// leap when a database takes over from another.
+async fn trim(tx: &mut Transaction<'static, Any>, newest: PlanId) -> Result<(), Error> {
+    // Plans that found nothing to do may come every few seconds. They must not push out those that did.
+    sqlx::query(
+        "DELETE FROM plans WHERE plan_id <= $1 AND NOT EXISTS \
+         (SELECT 1 FROM directives WHERE directives.plan_id = plans.plan_id)",
     )
-    .bind(upto)
+    .bind(to_sql(newest.0.saturating_sub(PLANS_EMPTY_MAX)))
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM plans WHERE plan_id <= \
+         (SELECT plan_id FROM plans ORDER BY plan_id DESC LIMIT 1 OFFSET $1)",
+    )
+    .bind(to_sql(PLANS_MAX))
+    .execute(&mut **tx)
+    .await?;
+    let rows = sqlx::query(
+        "SELECT directive_id, state FROM directives WHERE directive_id <= \
+         (SELECT directive_id FROM directives ORDER BY directive_id DESC LIMIT 1 OFFSET $1) LIMIT 100",
+    )
+    .bind(to_sql(DIRECTIVES_MAX))
     .fetch_all(&mut **tx)
     .await?;
     for row in rows {

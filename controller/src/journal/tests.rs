@@ -184,17 +184,24 @@ async fn changes_follow_the_allowed_order_and_only_under_our_term() {
 }
 
 #[tokio::test]
-async fn empty_plans_are_kept_only_when_asked_for_and_old_ones_go() {
+async fn empty_plans_are_kept_only_when_asked_for_and_push_out_no_others() {
     for database in databases().await {
         let (journal, grant) = led(&database).await;
         let none = journal.record(grant, plan(vec![]), Mode::Act, "", false, 1).await.expect("sql");
         assert_eq!(none, None);
-        for _ in 0..PLANS_MAX + 2 {
+        for shard in 1..=PLANS_MAX {
+            let offered = plan(vec![on_shard(shard)]);
+            journal.record(grant, offered, Mode::Observe, "", false, 1).await.expect("sql");
+        }
+        for _ in 0..PLANS_EMPTY_MAX + 2 {
             journal.record(grant, plan(vec![]), Mode::Act, "", true, 1).await.expect("sql");
         }
         let newest = journal.newest_plan().await.expect("sql").expect("some");
-        assert_eq!(newest, PlanId(PLANS_MAX + 2));
-        assert!(journal.plan(PlanId(2)).await.is_err());
-        assert!(journal.plan(PlanId(3)).await.is_ok());
+        assert_eq!(newest, PlanId(PLANS_MAX + PLANS_EMPTY_MAX + 2));
+        let kept = journal.plans(u32::MAX).await.expect("sql");
+        let empty = kept.iter().filter(|p| p.directives.is_empty()).count() as u64;
+        assert_eq!((kept.len() as u64, empty), (PLANS_MAX, PLANS_EMPTY_MAX));
+        let oldest = kept.last().expect("some").id;
+        assert_eq!(oldest, PlanId(PLANS_EMPTY_MAX + 1), "the newest of each kind are kept");
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::view::{ClusterView, NodeHealth, NodeView, ShardView};
 use isobar_api::{
-    NodeId, Region, ReplicaId, ShardEntry, ShardId, TableId, Term,
+    NodeId, Region, ReplicaId, ShardEntry, ShardId, TableId, Term, limits,
     map::ShardMap,
     policy::ObservePolicy,
     report::{MemberInfo, NodeLoad, NodeReport, ReplicaReport},
@@ -31,6 +31,8 @@ struct NodeFacts {
     known: KnownNode,
     seen: Sightings,
     load: NodeLoad,
+    /// Highest controller term it says that it has accepted.
+    term: Term,
 }
 
 /// What to do about a report.
@@ -55,7 +57,6 @@ pub(crate) struct Fold {
     first_seen: BTreeMap<ShardId, u64>,
     replicas: BTreeMap<(ShardId, NodeId), ReplicaReport>,
     windows: Windows,
-    highest_term: Term,
     reports: u64,
     gaps: u64,
 }
@@ -74,7 +75,6 @@ impl Fold {
             first_seen: BTreeMap::new(),
             replicas: BTreeMap::new(),
             windows: Windows::default(),
-            highest_term: Term(0),
             reports: 0,
             gaps: 0,
         }
@@ -93,9 +93,12 @@ impl Fold {
         }
     }
 
-    /// Highest controller term that any node has accepted.
-    pub(crate) fn highest_term(&self) -> Term {
-        self.highest_term
+    /// Highest controller term that any node has accepted. A claim so far above ours that no node
+    /// would take a leap there is a lie or a damaged node, and is left out.
+    pub(crate) fn highest_term(&self, ours: Term) -> Term {
+        let reachable = ours.0.saturating_add(limits::CONTROLLER_TERM_LEAP_MAX);
+        let claims = self.nodes.values().map(|n| n.term);
+        claims.filter(|term| term.0 < reachable).max().unwrap_or_default()
     }
 
     /// Reports taken in, and reports lost, since start.
@@ -151,7 +154,6 @@ impl Fold {
             return Ingest::OtherCluster;
         }
         self.reports += 1;
-        self.highest_term = self.highest_term.max(report.controller_term);
         let known = KnownNode {
             address: report.address.clone(),
             region: report.region.clone(),
@@ -161,6 +163,7 @@ impl Fold {
         if let Some(node) = self.nodes.get_mut(&report.node_id) {
             node.seen.reported_unix_ms = Some(now_unix_ms);
             node.load = report.load.clone();
+            node.term = report.controller_term;
         }
         for id in &report.alive {
             if let Some(node) = self.nodes.get_mut(id) {
@@ -189,6 +192,7 @@ impl Fold {
         policy: &ObservePolicy,
         now_unix_ms: u64,
     ) -> Option<ClosedWindow> {
+        self.forget_the_future(now_unix_ms);
         let window_ms = policy.window_s.saturating_mul(1_000);
         self.windows.set_length(window_ms);
         let witness = self.any_witness(policy, now_unix_ms);
@@ -200,7 +204,7 @@ impl Fold {
             };
             let nodes = entry.replicas.iter().map(|r| r.node_id).filter(lives).collect();
             let first = self.first_seen.get(&entry.shard_id).copied().unwrap_or(0);
-            let whole = first + window_ms <= now_unix_ms;
+            let whole = first.saturating_add(window_ms) <= now_unix_ms;
             expected.insert(entry.shard_id, Expected { nodes, whole });
         }
         let closed = self.windows.close(&expected, now_unix_ms);
@@ -214,7 +218,9 @@ impl Fold {
     /// The view now.
     pub(crate) fn view(&self, policy: &ObservePolicy, now_unix_ms: u64) -> ClusterView {
         let witness = self.any_witness(policy, now_unix_ms);
-        let nodes = self.nodes.iter().map(|(id, n)| {
+        let mut reporting = BTreeSet::new();
+        let mut nodes = BTreeMap::new();
+        for (id, n) in &self.nodes {
             let view = NodeView {
                 node_id: *id,
                 address: n.known.address.clone(),
@@ -224,18 +230,23 @@ impl Fold {
                 reported_unix_ms: n.seen.reported_unix_ms,
                 load: n.load.clone(),
             };
-            (*id, view)
-        });
+            if view.health == NodeHealth::Alive {
+                reporting.insert(*id);
+            }
+            nodes.insert(*id, view);
+        }
+        let shard = |entry: &ShardEntry| (entry.shard_id, self.shard_view(entry, &reporting));
         ClusterView {
             at_unix_ms: now_unix_ms,
             cluster_id: self.cluster_id.clone(),
-            nodes: nodes.collect(),
-            shards: self.map.iter().map(|e| (e.shard_id, self.shard_view(e))).collect(),
+            nodes,
+            shards: self.map.iter().map(shard).collect(),
             tables: self.tables.clone(),
         }
     }
 
-    fn shard_view(&self, entry: &ShardEntry) -> ShardView {
+    /// `reporting`: nodes whose reports arrive.
+    fn shard_view(&self, entry: &ShardEntry, reporting: &BTreeSet<NodeId>) -> ShardView {
         let id = entry.shard_id;
         let held = || {
             let all = self.replicas.range((id, NodeId(0))..=(id, NodeId(u64::MAX)));
@@ -247,9 +258,12 @@ impl Fold {
             .filter(|replica| replica.is_leader);
         let reported = leader.and(entry.leader).and_then(|node| self.nodes.get(&node));
         let requests = |replica: &ReplicaReport| -> u64 {
-            replica.arrivals.iter().map(|a| a.reads + a.writes + a.scans).sum()
+            let counts = replica.arrivals.iter().flat_map(|a| [a.reads, a.writes, a.scans]);
+            counts.fold(0, u64::saturating_add)
         };
-        let busiest = held().map(|(_, r)| r).max_by_key(|r| (requests(r), r.is_leader));
+        // What a silent node said last is not what is asked for now.
+        let recent = held().filter(|(node, _)| reporting.contains(node)).map(|(_, r)| r);
+        let busiest = recent.max_by_key(|r| (requests(r), r.is_leader));
         let (windows, arrivals) = self.windows.last(id);
         ShardView {
             table: self.table_names.get(&entry.table_id).cloned().unwrap_or_default(),
@@ -282,7 +296,7 @@ impl Fold {
             return;
         }
         let seen = Sightings { first_unix_ms: now_unix_ms, ..Sightings::default() };
-        self.nodes.insert(id, NodeFacts { known, seen, load: NodeLoad::default() });
+        self.nodes.insert(id, NodeFacts { known, seen, load: NodeLoad::default(), term: Term(0) });
     }
 
     fn merge(&mut self, entry: ShardEntry, now_unix_ms: u64) {
@@ -298,6 +312,18 @@ impl Fold {
         }
         let first = if is_news { now_unix_ms } else { 0 };
         self.first_seen.entry(id).or_insert(first);
+    }
+
+    /// After the clock was set back, what was seen "later" counts as seen just now: a node that died
+    /// then would otherwise seem alive until the clock has caught up.
+    fn forget_the_future(&mut self, now_unix_ms: u64) {
+        self.started_unix_ms = self.started_unix_ms.min(now_unix_ms);
+        for node in self.nodes.values_mut() {
+            node.seen.forget_the_future(now_unix_ms);
+        }
+        for at in self.changed.values_mut().chain(self.first_seen.values_mut()) {
+            *at = now_unix_ms.min(*at);
+        }
     }
 
     fn any_witness(&self, policy: &ObservePolicy, now_unix_ms: u64) -> bool {

@@ -154,7 +154,16 @@ fn other_clusters_are_ignored_and_full_reports_replace() {
     gone.gone = vec![ShardId(1)];
     fold.apply_report(gone, START + 2_000);
     assert_eq!(fold.view(&policy(), START + 2_000).shards[&ShardId(1)].size_bytes, 0);
-    assert_eq!(fold.highest_term(), Term(3));
+}
+
+#[test]
+fn the_highest_term_is_what_nodes_accepted_unless_it_is_absurd() {
+    let mut fold = begun();
+    assert_eq!(fold.highest_term(Term(1)), Term(3));
+    let mut liar = report(2, 0, false);
+    liar.controller_term = Term(u64::MAX);
+    fold.apply_report(liar, START);
+    assert_eq!(fold.highest_term(Term(1)), Term(3), "to follow it would end the counting of terms");
 }
 
 #[test]
@@ -169,4 +178,55 @@ fn death_shows_in_the_view_only_with_two_witnesses() {
     assert_eq!(health(&fold, later), NodeHealth::Unknown, "gossip still sees it");
     fold.apply_report(report(1, 0, false), later + 11_000);
     assert_eq!(health(&fold, later + 11_000), NodeHealth::Dead { since_unix_ms: later });
+}
+
+#[test]
+fn a_clock_that_is_set_back_hides_no_death_and_stops_no_window() {
+    let mut fold = begun();
+    let back = START - 900_000;
+    assert_eq!(fold.close_window(&policy(), back), None);
+    for s in 1..=30 {
+        let mut alone = report(1, 5, false);
+        alone.alive = vec![NodeId(1)];
+        fold.apply_report(alone, back + s * 1_000);
+        fold.close_window(&policy(), back + s * 1_000);
+    }
+    let view = fold.view(&policy(), back + 30_000);
+    assert_eq!(view.nodes[&NodeId(1)].health, NodeHealth::Alive);
+    assert_eq!(view.nodes[&NodeId(2)].health, NodeHealth::Dead { since_unix_ms: back });
+    assert_eq!(view.shards[&ShardId(1)].windows, 2, "node 2 is dead and not waited for");
+}
+
+#[test]
+fn absurd_figures_of_a_node_break_nothing() {
+    let mut fold = begun();
+    let mut absurd = report(1, u64::MAX, true);
+    absurd.interval_ms = u64::MAX;
+    absurd.replicas[0].arrivals[0].scans = u64::MAX;
+    for s in 10..13 {
+        fold.apply_report(absurd.clone(), START + s * 1_000);
+    }
+    assert!(fold.close_window(&policy(), START + 20_000).is_some());
+    let endless = ObservePolicy { window_s: u64::MAX, ..policy() };
+    fold.close_window(&endless, START + 13_000);
+    fold.view(&endless, START + 13_000);
+}
+
+#[test]
+fn hot_keys_of_a_node_that_fell_silent_are_not_todays() {
+    let hot = |fold: &Fold, at| {
+        let keys = fold.view(&policy(), at).shards[&ShardId(1)].access_octiles.clone();
+        keys.into_iter().next()
+    };
+    let mut fold = begun();
+    for (node, reads, octile) in [(1, 900, "old"), (2, 3, "new")] {
+        let mut told = report(node, reads, false);
+        told.replicas[0].access_octiles = vec![octile.into()];
+        fold.apply_report(told, START);
+    }
+    assert_eq!(hot(&fold, START).as_deref(), Some("old"), "the busiest replica's");
+    let mut lives = report(2, 0, false);
+    lives.alive = vec![NodeId(2)];
+    fold.apply_report(lives, START + 30_000);
+    assert_eq!(hot(&fold, START + 30_000).as_deref(), Some("new"));
 }

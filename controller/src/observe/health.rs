@@ -13,6 +13,15 @@ pub(super) struct Sightings {
     pub(super) gossip_unix_ms: Option<u64>,
 }
 
+impl Sightings {
+    /// What lies after `now` was seen by a clock that was set back since.
+    pub(super) fn forget_the_future(&mut self, now_unix_ms: u64) {
+        self.first_unix_ms = self.first_unix_ms.min(now_unix_ms);
+        self.reported_unix_ms = self.reported_unix_ms.map(|at| at.min(now_unix_ms));
+        self.gossip_unix_ms = self.gossip_unix_ms.map(|at| at.min(now_unix_ms));
+    }
+}
+
 /// The node's health now. `any_witness`: whether any other node reports at all; if none does, it is
 /// more likely that the controller is cut off than that the fleet died.
 pub(super) fn health(

@@ -6,6 +6,6 @@ mod health;
 mod subscribe;
 mod windows;
 
-pub(crate) use fold::{Fold, Ingest};
+pub(crate) use fold::{Fold, Ingest, KnownNode};
 pub(crate) use subscribe::Observer;
 pub(crate) use windows::ClosedWindow;

@@ -60,7 +60,7 @@ impl Observer {
             let addresses = self.fold().addresses();
             for (node, address) in addresses {
                 match streams.get(&node) {
-                    Some((known, _)) if *known == address => continue,
+                    Some((known, task)) if *known == address && !task.is_finished() => continue,
                     Some((_, old)) => old.abort(),
                     None => {}
                 }
@@ -127,14 +127,21 @@ impl Observer {
     /// lost may have said that a replica is gone, so the picture starts anew with a full report.
     async fn stream(&self, node: NodeId, address: &str) -> Result<u64, Error> {
         let request = SubscribeReportsRequest { subscriber: self.name.to_string() };
-        let opened = self.nodes.client(address)?.subscribe_reports(request).await?;
-        let mut stream = opened.into_inner();
+        let mut client = self.nodes.client(address)?;
+        let opened = tokio::time::timeout(ANSWER_WITHIN, client.subscribe_reports(request)).await;
+        let silent = |_| ApiError::new(ErrorCode::DeadlineExceeded, "no stream in time");
+        let mut stream = opened.map_err(silent)??.into_inner();
         let mut taken = 0;
         let mut last: Option<u64> = None;
         while let Ok(next) = tokio::time::timeout(SILENCE_MAX, stream.message()).await {
             let Some(frame) = next? else { break };
             let report: NodeReport =
                 serde_json::from_slice(&frame.report_json).map_err(Error::document("a report"))?;
+            if report.node_id != node {
+                // Another node serves here now; its own subscription counts its reports.
+                tracing::warn!(%node, other = %report.node_id, %address, "a report of another node");
+                return Ok(0);
+            }
             let sequence = report.sequence;
             let lost = last.map_or(0, |l| sequence.saturating_sub(l.saturating_add(1)));
             let out_of_order = last.is_some_and(|l| sequence <= l);
@@ -168,4 +175,19 @@ fn member_info(member: Member) -> Option<MemberInfo> {
         alive: member.alive,
         load: serde_json::from_slice(&member.load_json).unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::fake_node::FakeNode;
+
+    #[tokio::test]
+    async fn only_the_node_asked_for_is_heard() {
+        let node = FakeNode::start().await;
+        let fold = Fold::new(String::new(), 0);
+        let observer = Observer::new(fold, NodeConnections::default(), vec![], "test");
+        let other = observer.stream(NodeId(7), &node.address).await.expect("somebody answers");
+        assert_eq!((other, observer.fold().counts()), (0, (0, 0)));
+    }
 }

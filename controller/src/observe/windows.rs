@@ -98,13 +98,15 @@ impl Windows {
 
     /// Counts one report, at the time it arrived.
     pub(super) fn add(&mut self, report: &NodeReport) {
-        *self.covered_ms.entry(report.node_id).or_default() += report.interval_ms;
+        let covered = self.covered_ms.entry(report.node_id).or_default();
+        *covered = covered.saturating_add(report.interval_ms);
         for replica in &report.replicas {
             for arrivals in &replica.arrivals {
                 let key = (replica.shard.shard_id, report.node_id, arrivals.region.clone());
                 let count = self.counts.entry(key).or_default();
-                count.reads += arrivals.reads + arrivals.scans;
-                count.writes += arrivals.writes;
+                let reads = arrivals.reads.saturating_add(arrivals.scans);
+                count.reads = count.reads.saturating_add(reads);
+                count.writes = count.writes.saturating_add(arrivals.writes);
             }
         }
     }
@@ -117,8 +119,10 @@ impl Windows {
         now_unix_ms: u64,
     ) -> Option<ClosedWindow> {
         let current = now_unix_ms - now_unix_ms % self.window_ms.max(1);
-        let Some(start) = self.start_unix_ms else {
-            self.start_unix_ms = Some(current + self.window_ms);
+        let next = current.saturating_add(self.window_ms);
+        // A start beyond the next window: the clock was set back since.
+        let Some(start) = self.start_unix_ms.filter(|start| *start <= next) else {
+            self.start_unix_ms = Some(next);
             self.clear();
             return None;
         };

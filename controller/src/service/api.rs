@@ -10,6 +10,7 @@ use crate::{
 };
 use isobar_api::{
     ApiError, DirectiveId, ErrorCode, NodeId, PlanId, ShardId, Term,
+    directive::Directive,
     plan::{
         ControllerStatus, DirectiveRecord, DirectiveSummary, DrainStatus, Freeze, PlanRecord,
         PlanSummary,
@@ -88,26 +89,26 @@ impl ControllerHandle {
     pub async fn plans(&self, limit: u32) -> Result<Vec<PlanSummary>, ApiError> {
         let mut out = Vec::new();
         for plan in self.core.journal.plans(bounded(limit)).await? {
-            let mut directives = Vec::new();
-            for directive in plan.directives {
-                let now = self.core.journal.entry(directive.id).await?;
-                let state = now.map_or(isobar_api::directive::DirectiveState::Expired, |e| e.state);
-                directives.push(DirectiveSummary {
+            let states = self.core.journal.states(plan.id).await?;
+            // One that the journal has dropped already is left out.
+            let summary = |directive: Directive| {
+                Some(DirectiveSummary {
                     id: directive.id,
                     kind: directive.kind,
                     shard: directive.shard,
-                    state,
+                    state: *states.get(&directive.id)?,
                     reason: directive.reason,
-                });
-            }
+                })
+            };
+            let (candidates, notes) = (plan.candidates.len() as u64, plan.notes.len() as u64);
             out.push(PlanSummary {
                 id: plan.id,
                 at_unix_ms: plan.at_unix_ms,
                 controller_term: plan.controller_term,
                 policy_version: plan.policy_version,
-                candidates: plan.candidates.len() as u64 + plan.candidates_dropped,
-                notes: plan.notes.len() as u64,
-                directives,
+                candidates: candidates + plan.candidates_dropped,
+                notes,
+                directives: plan.directives.into_iter().filter_map(summary).collect(),
             });
         }
         Ok(out)
@@ -277,7 +278,7 @@ impl ControllerHandle {
         view: &ClusterView,
     ) -> Result<DrainStatus, ApiError> {
         let now = now_unix_ms();
-        self.core.store.put_drain(grant, &row, Some(&row.owner), now).await?;
+        self.core.store.put_drain(grant, &row, now).await?;
         let status = drains::status(&row, Vec::new(), view, now);
         tracing::info!(node = %row.node, state = %row.state, owner = %row.owner, "drain");
         let mut live = self.core.live();

@@ -66,21 +66,16 @@ impl Core {
         let rows = self.live().drains.clone();
         let mut done = Vec::new();
         for row in &rows {
-            if row.state == "draining" && is_certainly_empty(view, row.node) {
-                done.push(DrainRow { state: "drained".into(), ..row.clone() });
+            let empty = row.state == "draining" && is_certainly_empty(view, row.node);
+            // An operator may have cancelled it meanwhile.
+            if empty && self.store.end_drain(grant, row.node).await? {
+                tracing::info!(node = %row.node, "drained");
+                done.push(row.node);
             }
         }
-        for row in &done {
-            self.store.put_drain(grant, row, None, now_unix_ms).await?;
-            tracing::info!(node = %row.node, "drained");
-        }
         let mut live = self.live();
-        for row in done {
-            live.drains
-                .iter_mut()
-                .filter(|old| old.node == row.node)
-                .for_each(|old| *old = row.clone());
-        }
+        let ended = |row: &&mut DrainRow| row.state == "draining" && done.contains(&row.node);
+        live.drains.iter_mut().filter(ended).for_each(|row| row.state = "drained".into());
         live.drain_status = live
             .drains
             .iter()

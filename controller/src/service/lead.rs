@@ -36,7 +36,7 @@ pub(crate) const WINDOWS_KEPT: u64 = 720;
 pub(super) async fn tick(core: &Arc<Core>) -> Result<(), Error> {
     let now = now_unix_ms();
     let policy = core.live().policy.clone();
-    let (view, closed, highest_term) = look(core, &policy, now);
+    let (view, closed) = look(core, &policy, now);
     if let Some(window) = &closed {
         let mut forecaster = core.forecaster.lock().unwrap_or_else(PoisonError::into_inner);
         forecaster.configure(&policy.observe);
@@ -47,8 +47,11 @@ pub(super) async fn tick(core: &Arc<Core>) -> Result<(), Error> {
         // Standing by: follow what the holder decides, so that reads here are true.
         return core.reload().await;
     };
-    if highest_term > grant.term {
-        grant = core.outbid(grant, highest_term).await?;
+    let seen = core.observer.fold().highest_term(grant.term);
+    // A database that never gave out an id, on a cluster that has obeyed somebody: its first ids
+    // would be those whose results the nodes have stored.
+    if seen > grant.term || (seen > Term(0) && core.journal.is_new().await?) {
+        grant = core.outbid(grant, seen).await?;
     }
     if let Some(window) = &closed {
         keep_for_restart(core, grant, window, &view, now).await?;
@@ -74,12 +77,11 @@ fn look(
     core: &Core,
     policy: &Policy,
     now_unix_ms: u64,
-) -> (Arc<ClusterView>, Option<ClosedWindow>, Term) {
+) -> (Arc<ClusterView>, Option<ClosedWindow>) {
     let mut fold = core.observer.fold();
     let closed = fold.close_window(&policy.observe, now_unix_ms);
     let view = Arc::new(fold.view(&policy.observe, now_unix_ms));
     let (reports, gaps) = fold.counts();
-    let highest_term = fold.highest_term();
     drop(fold);
     core.view.send_replace(view.clone());
     let metrics = &core.metrics;
@@ -107,7 +109,7 @@ fn look(
     } else {
         core.readiness.not_ready("cluster", "no node reports");
     }
-    (view, closed, highest_term)
+    (view, closed)
 }
 
 /// Age of the oldest report in use: of nodes that have reported and are not dead.
@@ -156,8 +158,7 @@ async fn verify(
 ) -> Result<(), Error> {
     let (directive, applied) = (&entry.directive, entry.applied_unix_ms.unwrap_or(0));
     let (metric, rtt) = (&directive.predicted.metric, &core.config.rtt);
-    let (shard, new) = (directive.shard, entry.new_shard);
-    let realised = match verdict(metric, shard, new, applied, view, rtt, &policy.observe) {
+    let realised = match verdict(directive, entry.new_shard, applied, view, rtt, &policy.observe) {
         Verdict::TooEarly => return Ok(()),
         Verdict::Measured(realised) => realised,
     };

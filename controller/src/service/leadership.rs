@@ -1,7 +1,7 @@
 //! Holding the lease: taken, renewed, lost, given back.
 
 use super::Core;
-use crate::{clock::now_unix_ms, error::Error, store::Grant};
+use crate::{clock::now_unix_ms, error::Error, lease::Watch, store::Grant};
 use isobar_api::Term;
 use std::{
     sync::{Arc, PoisonError},
@@ -17,22 +17,31 @@ pub(super) async fn keep(core: Arc<Core>, stop: CancellationToken) {
     let lease_ms = core.config.lease_ms;
     let mut every = tokio::time::interval(Duration::from_millis((lease_ms / 4).max(50)));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut valid_until_unix_ms = 0;
+    let lease = Duration::from_millis(lease_ms);
+    let (mut watch, mut valid_until) = (Watch::default(), Instant::now());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = every.tick() => {}
         }
-        let now = now_unix_ms();
-        match keep_once(&core, now, lease_ms).await {
-            Ok(true) => valid_until_unix_ms = now + lease_ms,
-            Ok(false) => {}
-            // The database is away: we may lead for as long as our lease still runs, no longer.
-            Err(error) => {
-                tracing::warn!(%error, "the lease could not be renewed");
-                if let Some(grant) = core.leads().filter(|_| now_unix_ms() >= valid_until_unix_ms) {
-                    lost(&core, grant.term);
-                }
+        let began = Instant::now();
+        // A database that hangs must not keep us believing: the lease runs out meanwhile.
+        let kept = tokio::time::timeout(lease, keep_once(&core, &mut watch, lease_ms)).await;
+        let trouble = match kept {
+            Ok(Ok(true)) => {
+                valid_until = began + lease;
+                None
+            }
+            Ok(Ok(false)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the database does not answer".into()),
+        };
+        // We may lead for as long as our lease still runs, no longer.
+        if let Some(why) = trouble {
+            tracing::warn!(%why, "the lease could not be taken or renewed");
+            core.readiness.not_ready("database", why);
+            if let Some(grant) = core.leads().filter(|_| Instant::now() >= valid_until) {
+                lost(&core, grant.term);
             }
         }
         let term = core.leads().map_or(0, |grant| grant.term.0);
@@ -43,18 +52,22 @@ pub(super) async fn keep(core: Arc<Core>, stop: CancellationToken) {
 }
 
 /// Renews or takes the lease. Returns whether we hold it now.
-async fn keep_once(core: &Arc<Core>, now_unix_ms: u64, lease_ms: u64) -> Result<bool, Error> {
+async fn keep_once(core: &Arc<Core>, watch: &mut Watch, lease_ms: u64) -> Result<bool, Error> {
+    let now_unix_ms = now_unix_ms();
+    let expires_unix_ms = now_unix_ms + lease_ms;
     if let Some(grant) = core.leads() {
-        if core.store.renew_lease(grant, now_unix_ms + lease_ms).await? {
+        if core.store.renew_lease(grant, expires_unix_ms).await? {
             return Ok(true);
         }
-        // Our own term may have been raised between the two statements; look once more.
-        if core.leads() == Some(grant) {
-            lost(core, grant.term);
-        }
+        // Unless our own term was raised between the two statements.
+        lost(core, grant.term);
         return Ok(false);
     }
-    let Some(grant) = core.store.acquire_lease(&core.holder, now_unix_ms, lease_ms).await? else {
+    let row = core.store.lease().await?;
+    if !row.is_free(now_unix_ms) && !watch.is_abandoned(&row, Instant::now()) {
+        return Ok(false);
+    }
+    let Some(grant) = core.store.take_lease(&row, &core.holder, expires_unix_ms).await? else {
         return Ok(false);
     };
     took_over(core, grant).await?;
@@ -74,9 +87,10 @@ async fn took_over(core: &Arc<Core>, grant: Grant) -> Result<(), Error> {
     Ok(())
 }
 
-/// Another controller leads, or may: stop everything at once.
+/// Another controller leads, or may: stop everything at once. News of a term that we have left
+/// behind since does not end the present one.
 pub(super) fn lost(core: &Core, ours: Term) {
-    if core.grant.send_replace(None).is_some() {
+    if core.grant.send_if_modified(|grant| grant.take_if(|g| g.term == ours).is_some()) {
         core.executor.stop();
         tracing::warn!(term = %ours, "the lease is lost; standing by");
     }
@@ -108,8 +122,8 @@ impl Core {
         Ok(())
     }
 
-    /// Nodes have seen a term above ours from a controller with another database: this one is new,
-    /// or an old copy. Go above it, or every step would be refused for ever.
+    /// Nodes have obeyed a controller with another database: this one is new, or an old copy. Go
+    /// above its term, or every step would be refused for ever, and past its ids.
     pub(super) async fn outbid(&self, grant: Grant, seen: Term) -> Result<Grant, Error> {
         {
             let mut last = self.outbid_at.lock().unwrap_or_else(PoisonError::into_inner);

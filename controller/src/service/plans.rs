@@ -38,10 +38,10 @@ impl PlanMemory {
         self.newest
     }
 
-    /// Whether a plan is worth keeping even if it holds nothing new to do.
+    /// Whether a plan without directives is worth keeping.
     pub(crate) fn is_news(&self, plan: &Plan, now_unix_ms: u64) -> bool {
         let due = now_unix_ms >= self.kept_unix_ms.saturating_add(EMPTY_EVERY_MS);
-        due && verdicts(plan) != self.verdicts
+        due && plan.directives.is_empty() && verdicts(plan) != self.verdicts
     }
 
     /// Whether the journal should see the plan's directives: they are new, or it is time to say again
@@ -115,6 +115,9 @@ mod tests {
         let other = plan(2, "dwell time");
         assert!(!memory.is_news(&other, 29_999), "at most one in ten seconds");
         assert!(memory.is_news(&other, 30_000));
+        let mut wish = other;
+        wish.directives.push(crate::executor::fake_node::move_directive(1, 4));
+        assert!(!memory.is_news(&wish, 30_000), "the journal decides about directives");
     }
 
     #[test]

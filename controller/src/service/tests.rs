@@ -3,7 +3,7 @@
 use super::*;
 use crate::executor::fake_node::FakeNode;
 use isobar_api::{
-    DirectiveId, NodeId, Region,
+    NodeId, Region,
     directive::DirectiveKind,
     plan::DirectiveRecord,
     proto::{self, controller_client::ControllerClient},
@@ -252,6 +252,7 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
         })
         .await;
     assert_eq!(ApiError::from_status(&bad.expect_err("no mode")).code, ErrorCode::InvalidArgument);
+    an_empty_file_is_a_policy(&mut client).await;
     let shown = client
         .drain(proto::DrainRequest { node_id: 0, action: "status".into(), owner: String::new() })
         .await
@@ -273,6 +274,17 @@ async fn one_port_serves_grpc_and_http_and_lost_reports_are_counted() {
     running.stop().await;
 }
 
+async fn an_empty_file_is_a_policy(client: &mut ControllerClient<tonic::transport::Channel>) {
+    for (owner, changes) in [("", false), ("ann", true)] {
+        let policy_toml = Vec::new().into();
+        let request = proto::PolicyRequest { policy_toml, dry_run: true, owner: owner.into() };
+        let answer = client.policy(request).await.expect("an answer").into_inner();
+        let state: isobar_api::policy::PolicyState =
+            serde_json::from_slice(&answer.json).expect("its own type");
+        assert_eq!(!state.changes.is_empty(), changes, "asked by `{owner}`");
+    }
+}
+
 async fn refuses_a_taken_port(address: SocketAddr, directory: &Path, nodes: &[FakeNode]) {
     let taken = ControllerConfig { listen: address, ..config(directory, nodes, Mode::Observe) };
     let refused = ControllerService::start(taken).await.err().expect("the port is taken");
@@ -290,12 +302,16 @@ async fn http_get(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_database_on_an_old_cluster_outbids_the_old_term() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let nodes = FakeNode::start_cluster().await;
-    nodes[0].state.lock().expect("no panic").highest_term = isobar_api::Term(41);
-    let running = start(config(directory.path(), &nodes, Mode::Act)).await;
-    let done = newest(&running.handle, DirectiveState::Verified).await;
-    assert!(done.directive.controller_term.0 > 41);
-    assert!(done.directive.id > DirectiveId(41_000_000), "no id that a node may remember");
-    running.stop().await;
+    // The old controller's first term is also the new one's own first.
+    for seen in [41, 1] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let nodes = FakeNode::start_cluster().await;
+        nodes[0].state.lock().expect("no panic").highest_term = isobar_api::Term(seen);
+        let running = start(config(directory.path(), &nodes, Mode::Act)).await;
+        let done = newest(&running.handle, DirectiveState::Verified).await;
+        assert!(done.directive.controller_term.0 > seen);
+        let ids = done.directive.id.0;
+        assert!(ids > seen * 1_000_000, "no id that a node may remember: {ids}");
+        running.stop().await;
+    }
 }

@@ -7,6 +7,8 @@ use sqlx::{Any, Row, Transaction};
 
 /// Operations kept.
 const OPERATIONS_MAX: u64 = 10_000;
+/// Versions of the policy kept.
+const POLICIES_MAX: u64 = 1_000;
 
 /// A drain as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl Store {
 
     /// The mode, if it was ever set.
     pub(crate) async fn mode(&self) -> Result<Option<Mode>, Error> {
-        Ok(self.setting("mode").await?.and_then(|text| text.parse().ok()))
+        // A mode that cannot be read is not "never set": that would put the configured one in its place.
+        Ok(self.setting("mode").await?.map(|text| text.parse::<Mode>()).transpose()?)
     }
 
     /// Changes the mode and records who did it.
@@ -99,6 +102,10 @@ impl Store {
         .bind(text)
         .execute(&mut *tx)
         .await?;
+        sqlx::query("DELETE FROM policies WHERE version <= $1")
+            .bind(to_sql((base + 1).saturating_sub(POLICIES_MAX)))
+            .execute(&mut *tx)
+            .await?;
         log_operation(&mut tx, now_unix_ms, owner, "policy", &format!("version {}", base + 1))
             .await?;
         tx.commit().await?;
@@ -200,12 +207,24 @@ impl Store {
             .collect()
     }
 
-    /// Stores a drain; an operator's change is recorded, the controller's own progress is not.
+    /// Notes that a node is empty, if it is still to be emptied. Returns whether it was.
+    pub(crate) async fn end_drain(&self, grant: Grant, node: NodeId) -> Result<bool, Error> {
+        let mut tx = self.begin(grant).await?;
+        let done = sqlx::query(
+            "UPDATE drains SET state = 'drained' WHERE node_id = $1 AND state = 'draining'",
+        )
+        .bind(to_sql(node.0))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Stores what an operator wants of a drain.
     pub(crate) async fn put_drain(
         &self,
         grant: Grant,
         drain: &DrainRow,
-        by: Option<&str>,
         now_unix_ms: u64,
     ) -> Result<(), Error> {
         let mut tx = self.begin(grant).await?;
@@ -221,10 +240,8 @@ impl Store {
         .bind(i64::from(drain.replicas_at_start))
         .execute(&mut *tx)
         .await?;
-        if let Some(owner) = by {
-            let detail = format!("{}: {}", drain.node, drain.state);
-            log_operation(&mut tx, now_unix_ms, owner, "drain", &detail).await?;
-        }
+        let detail = format!("{}: {}", drain.node, drain.state);
+        log_operation(&mut tx, now_unix_ms, &drain.owner, "drain", &detail).await?;
         Ok(tx.commit().await?)
     }
 
@@ -304,4 +321,30 @@ pub(crate) async fn log_operation(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::databases;
+
+    #[tokio::test]
+    async fn a_drain_that_was_cancelled_does_not_end() {
+        for database in databases().await {
+            let store = database.open().await;
+            let grant = store.acquire_lease("a", 1, 500).await.expect("sql").expect("free");
+            let drain = |state: &str| DrainRow {
+                node: NodeId(2),
+                state: state.into(),
+                owner: "ann".into(),
+                started_unix_ms: 1,
+                replicas_at_start: 3,
+            };
+            for (wanted, ends) in [("cancelled", false), ("draining", true)] {
+                store.put_drain(grant, &drain(wanted), 1).await.expect("ours");
+                assert_eq!(store.end_drain(grant, NodeId(2)).await.expect("ours"), ends);
+            }
+            assert_eq!(store.drains().await.expect("sql"), [drain("drained")]);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Databases for tests: SQLite always, PostgreSQL when `ISOBAR_TEST_POSTGRES_URL` is set.
 
-use super::{Store, sqlite_url};
+use super::{Grant, Store, sqlite_url};
+use crate::error::Error;
 use sqlx::{AssertSqlSafe, Connection};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,22 @@ impl TestDatabase {
     /// Opens it, as one more controller would.
     pub(crate) async fn open(&self) -> Store {
         Store::connect(&self.url).await.expect("the test's database opens")
+    }
+}
+
+impl Store {
+    /// Takes the lease if it is free.
+    pub(crate) async fn acquire_lease(
+        &self,
+        holder: &str,
+        now_unix_ms: u64,
+        lease_ms: u64,
+    ) -> Result<Option<Grant>, Error> {
+        let seen = self.lease().await?;
+        if !seen.is_free(now_unix_ms) {
+            return Ok(None);
+        }
+        self.take_lease(&seen, holder, now_unix_ms + lease_ms).await
     }
 }
 
