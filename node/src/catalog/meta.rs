@@ -192,7 +192,8 @@ impl MetaClient {
         let request =
             KvRequest { items: vec![item], deadline_ms: 2_000, client_region: String::new() };
         let response = if node == self.members.own().node_id {
-            self.kv.execute(request).await?
+            let answer = self.kv.execute(request).await;
+            answer.map_err(|status| ApiError::from_status(&status))?
         } else {
             let client = KvClient::new(self.transport.channel(node)?);
             let mut client = client.max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
