@@ -68,6 +68,12 @@ pub fn put_op(key: &[u8], value: &[u8], expected: Option<RowVersion>) -> Mutatio
     }
 }
 
+/// A write as the wire has it.
+pub fn write_op(client: [u8; 16], sequence: u64, mutations: Vec<Mutation>) -> Op {
+    let client_id = client.to_vec().into();
+    Op::Write(WriteOp { client_id, sequence, first_unacknowledged: 1, mutations })
+}
+
 /// A port that is free for TCP and UDP.
 fn free_address() -> SocketAddr {
     loop {
@@ -160,6 +166,21 @@ impl Cluster {
             }
         }
         best
+    }
+
+    /// Waits until a running node believes another one to be dead.
+    pub async fn seen_dead(&self, by: NodeId, dead: NodeId) {
+        let began = Instant::now();
+        let mut client = NodeClient::new(self.channel(by));
+        loop {
+            let map = client.get_shard_map(ShardMapRequest::default()).await.expect("it runs");
+            let members = map.into_inner().members;
+            if members.iter().any(|member| member.node_id == dead.0 && !member.alive) {
+                return;
+            }
+            assert!(began.elapsed() < WITHIN, "{dead} is not seen dead in time");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Every shard that is known.
@@ -262,22 +283,35 @@ impl Cluster {
         loop {
             let entry = self.route(table, key).await;
             let node = entry.leader.expect("shards() waits for leaders");
-            let epoch = Some(entry.epoch.into());
-            let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op.clone()) };
-            let request =
-                KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
-            let answer = match KvClient::new(self.channel(node)).execute(request).await {
-                Ok(response) => response.into_inner().results.remove(0).result.expect("a result"),
-                Err(status) => kv_result::Result::Error(ApiError::from_status(&status).into()),
+            let error = match self.execute_on(node, &entry, op.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
-            let kv_result::Result::Error(error) = answer else { return Ok(answer) };
-            let error = ApiError::from(error);
             let moving =
                 error.code.as_str().starts_with("ISO-2") || error.code.as_str() == "ISO-5003";
             if !moving || began.elapsed() > WITHIN {
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// One item, once, at a node.
+    pub async fn execute_on(
+        &self,
+        node: NodeId,
+        entry: &ShardEntry,
+        op: Op,
+    ) -> Result<kv_result::Result, ApiError> {
+        let epoch = Some(entry.epoch.into());
+        let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op) };
+        let request =
+            KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
+        let response = KvClient::new(self.channel(node)).execute(request).await;
+        let response = response.map_err(|status| ApiError::from_status(&status))?;
+        match response.into_inner().results.remove(0).result.expect("a result") {
+            kv_result::Result::Error(error) => Err(error.into()),
+            answer => Ok(answer),
         }
     }
 
@@ -290,12 +324,7 @@ impl Cluster {
         mutations: Vec<Mutation>,
     ) -> Result<WriteResult, ApiError> {
         let key = mutations.first().map(|m| m.key.to_vec()).unwrap_or_default();
-        let op = Op::Write(WriteOp {
-            client_id: client.to_vec().into(),
-            sequence,
-            first_unacknowledged: 1,
-            mutations,
-        });
+        let op = write_op(client, sequence, mutations);
         match self.execute(table, &key, op).await? {
             kv_result::Result::Write(result) => Ok(result),
             other => panic!("{other:?}"),
