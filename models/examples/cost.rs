@@ -18,7 +18,11 @@ fn main() {
         .collect();
     let inputs: BTreeMap<_, _> =
         data.iter().map(|(&key, windows)| (key, SeriesInput { windows, at_unix_s: 0 })).collect();
-    let config = BookConfig { refit_values_per_tick: 100 * WINDOWS, refit_windows: 1_000, ..BookConfig::default() };
+    let config = BookConfig {
+        refit_values_per_tick: 100 * WINDOWS,
+        refit_windows: 1_000,
+        ..BookConfig::default()
+    };
     let mut book = ForecastBook::new(config);
     let mut ticks = Vec::new();
     for tick in 0..40 {

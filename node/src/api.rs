@@ -43,14 +43,13 @@ type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl NodeApi {
     fn entries(&self, table: &str) -> Result<Vec<ShardEntry>, ApiError> {
-        let all = self.hints.all();
         if table.is_empty() {
-            return Ok(all);
+            return Ok(self.hints.all());
         }
         let table = self.catalog.by_name(table).ok_or_else(|| {
             ApiError::new(ErrorCode::NoSuchTable, format!("no table `{table}` is known here"))
         })?;
-        Ok(all.into_iter().filter(|e| e.table_id == table.table_id).collect())
+        Ok(self.hints.of_table(table.table_id))
     }
 
     fn members(&self) -> Vec<Member> {

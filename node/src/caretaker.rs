@@ -11,9 +11,9 @@ use crate::{
 use isobar_api::{NodeId, ReplicaId, ShardId, limits};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
@@ -21,6 +21,8 @@ const LOOK_FOR_REMOVED_EVERY: Duration = Duration::from_secs(3);
 /// A replica without a leader for this long asks whether it is still a member.
 const LEADERLESS_FOR: Duration = Duration::from_secs(10);
 const EXPIRE_SESSIONS_EVERY: Duration = Duration::from_secs(600);
+/// A group that has lost its quorum must not hold up the others.
+const EXPIRE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The tasks.
 pub(crate) struct Caretaker {
@@ -31,22 +33,36 @@ pub(crate) struct Caretaker {
 
 impl Caretaker {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let mut publish = tokio::time::interval(PUBLISH_EVERY);
-        let mut look = tokio::time::interval(LOOK_FOR_REMOVED_EVERY);
-        let mut expire = tokio::time::interval(EXPIRE_SESSIONS_EVERY);
-        expire.tick().await;
-        let mut leaderless = BTreeMap::new();
-        let mut stopped = BTreeSet::new();
+        // Side by side: a peer or a group that does not answer must not hold up the news of what this node leads.
+        let all = async {
+            tokio::join!(self.publish_always(), self.retire_always(), self.expire_always());
+        };
+        shutdown.run_until_cancelled(all).await;
+    }
+
+    async fn publish_always(&self) {
+        let mut told = BTreeSet::new();
+        let mut ticks = tokio::time::interval(PUBLISH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = publish.tick() => {
-                    self.publish();
-                    self.tell_faults(&mut stopped);
-                }
-                _ = look.tick() => self.retire_removed(&mut leaderless).await,
-                _ = expire.tick() => self.expire_sessions().await,
-            }
+            ticks.tick().await;
+            self.publish();
+            self.tell_faults(&mut told);
+        }
+    }
+
+    async fn retire_always(&self) {
+        let mut leaderless = BTreeMap::new();
+        loop {
+            self.retire_removed(&mut leaderless).await;
+            tokio::time::sleep(LOOK_FOR_REMOVED_EVERY).await;
+        }
+    }
+
+    async fn expire_always(&self) {
+        loop {
+            tokio::time::sleep(EXPIRE_SESSIONS_EVERY).await;
+            self.expire_sessions().await;
         }
     }
 
@@ -113,10 +129,17 @@ impl Caretaker {
     async fn expire_sessions(&self) {
         let before_hlc = now_unix_ms().saturating_sub(limits::SESSION_TTL_MS) << 16;
         for replica in self.registry.all() {
-            if replica.is_leader() {
-                let replica: Arc<Replica> = replica;
-                if let Err(error) = replica.propose(Command::ExpireSessions { before_hlc }).await {
+            if !replica.is_leader() {
+                continue;
+            }
+            let proposed = replica.propose(Command::ExpireSessions { before_hlc });
+            match tokio::time::timeout(EXPIRE_WITHIN, proposed).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
                     tracing::debug!(shard = %replica.shard_id, %error, "sessions not expired");
+                }
+                Err(_) => {
+                    tracing::debug!(shard = %replica.shard_id, "sessions not expired in time")
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! Reads and writes of clients: checks, routing to the replica, freshness, acknowledgement.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     engine::{Scan, Space},
     registry::Registry,
@@ -22,9 +25,11 @@ use std::{
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tonic::Status;
 
 /// A read that waits longer for its freshness is worth a line in the log.
 const SLOW: Duration = Duration::from_millis(1_000);
+const TOO_LARGE: &str = "the answer is larger than a message may be; ask for fewer keys";
 
 /// Serves rows. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +45,27 @@ struct Inner {
     in_flight: AtomicUsize,
     requests: AtomicU64,
     refused: AtomicU64,
+}
+
+/// What the answer to one request may still hold. Rows are read into memory before the answer is found too large to send.
+#[derive(Default)]
+struct AnswerRoom {
+    taken_bytes: AtomicUsize,
+}
+
+impl AnswerRoom {
+    fn take(&self, bytes: usize) -> Result<(), ApiError> {
+        self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_exceeded() {
+            Err(ApiError::new(ErrorCode::BatchSize, TOO_LARGE))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.taken_bytes.load(Ordering::Relaxed) > limits::MESSAGE_BYTES_MAX
+    }
 }
 
 /// Counts a request as long as it is worked on.
@@ -75,11 +101,16 @@ impl KvService {
         (self.inner.requests.load(Ordering::Relaxed), self.inner.refused.load(Ordering::Relaxed))
     }
 
-    /// Executes the items of a request; one result per item, in order.
-    pub async fn execute(&self, request: KvRequest) -> Result<KvResponse, ApiError> {
+    /// Executes the items of a request side by side; one result per item, in order. An answer that would be larger than
+    /// a message may be is the status `OUT_OF_RANGE`, as it would be if it were found too large when it is sent.
+    ///
+    /// The answer waits for the slowest item, so a shard that stalls holds up what came in the same request, for the
+    /// request's deadline at most. Ending such items earlier would do harm: a write that is given up is in the log all
+    /// the same, and its repeat is logged again. The client limits the damage by several smaller requests at once.
+    pub async fn execute(&self, request: KvRequest) -> Result<KvResponse, Status> {
         if request.items.len() > limits::REQUEST_ITEMS_MAX {
             let message = format!("{} items in one request", request.items.len());
-            return Err(ApiError::new(ErrorCode::BatchSize, message));
+            return Err(ApiError::new(ErrorCode::BatchSize, message).into());
         }
         let region = match request.client_region.as_str() {
             "" => None,
@@ -89,9 +120,13 @@ impl KvService {
             0 => Duration::from_secs(10),
             ms => Duration::from_millis(ms.min(limits::DEADLINE_MS_MAX)),
         };
+        let room = AnswerRoom::default();
         let items =
-            request.items.into_iter().map(|item| self.item(item, region.as_ref(), deadline));
+            request.items.into_iter().map(|item| self.item(item, region.as_ref(), deadline, &room));
         let results = join_all(items).await;
+        if room.is_exceeded() {
+            return Err(Status::out_of_range(TOO_LARGE));
+        }
         let results = results
             .into_iter()
             .map(|result| {
@@ -107,6 +142,7 @@ impl KvService {
         item: KvItem,
         region: Option<&Region>,
         deadline: Duration,
+        room: &AnswerRoom,
     ) -> Result<kv_result::Result, ApiError> {
         let busy = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
         let _guard = InFlight(&self.inner.in_flight);
@@ -124,8 +160,8 @@ impl KvService {
         let began = Instant::now();
         let work = async {
             match op {
-                Op::Get(get) => self.get(&replica, shape, get, region).await,
-                Op::Scan(scan) => self.scan(&replica, shape, scan, region).await,
+                Op::Get(get) => self.get(&replica, shape, get, region, room).await,
+                Op::Scan(scan) => self.scan(&replica, shape, scan, region, room).await,
                 Op::Write(write) => self.write(&replica, shape, write, region).await,
             }
         };
@@ -148,6 +184,7 @@ impl KvService {
         shape: u64,
         op: GetOp,
         region: Option<&Region>,
+        room: &AnswerRoom,
     ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
         if op.keys.is_empty() || op.keys.len() > limits::GET_KEYS_MAX {
@@ -164,6 +201,7 @@ impl KvService {
         for key in op.keys {
             inside(replica, &descriptor, &key)?;
             let row = replica.get(&descriptor, &key)?;
+            room.take(key.len() + row.as_ref().map_or(0, |row| row.value.len()))?;
             rows.push(match row {
                 Some(row) => wire_row(key.to_vec(), row),
                 None => Row { key, ..Row::default() },
@@ -203,6 +241,7 @@ impl KvService {
         shape: u64,
         op: ScanOp,
         region: Option<&Region>,
+        room: &AnswerRoom,
     ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
         replica.read_barrier(freshness(op.read)?).await?;
@@ -226,6 +265,7 @@ impl KvService {
         let page = replica.engine.scan(Space::Data, &scan).map_err(|e| replica.engine_error(e))?;
         let mut rows = Vec::with_capacity(page.rows.len());
         for (key, stored) in &page.rows {
+            room.take(key.len() + stored.len())?;
             rows.push(wire_row(keys::user_key(key).to_vec(), replica.row(stored)?));
         }
         let resume_key =
@@ -312,9 +352,12 @@ async fn propose_write(
     command: WriteCommand,
 ) -> Result<WriteOutcome, ApiError> {
     let conditional = command.mutations.iter().any(|m| m.expected.is_some());
-    if ack == AckLevel::Leader && !conditional {
+    if ack == AckLevel::Leader
+        && !conditional
+        && let Some(no_split) = replica.no_split()
+    {
         let version = Version { hlc: command.hlc, origin: NodeId(command.origin) };
-        replica.propose_leader_only(Command::Write(command)).await?;
+        replica.propose_leader_only(command, no_split).await?;
         return Ok(WriteOutcome::Applied { version, repeated: false });
     }
     let (log_id, result) = replica.propose_when_led(Command::Write(command)).await?;

@@ -4,11 +4,14 @@ use crate::{
     consensus::raft::types::{LogId, Raft, TypeConfig, decode},
     engine::{Engine, EngineError, Space},
     hand_over::WAITING_MAX,
-    shard::{Command, CommandResult, RowsHeld, ShardState, keys, row::Row},
+    shard::{
+        Command, CommandResult, LocalReplica, RowsHeld, ShardState, SplitCommand, WriteCommand,
+        keys, row::Row,
+    },
     transport::Transport,
 };
 use isobar_api::{
-    ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
+    ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
     proto::ReadIndexRequest, table::AckLevel,
 };
 use isobar_telemetry::ShardMeter;
@@ -40,10 +43,10 @@ pub struct Replica {
     pub shard_id: ShardId,
     /// This replica.
     pub replica_id: ReplicaId,
-    /// Keys it holds or waits for.
-    pub reserved: KeyRange,
     /// What is counted for it.
     pub meter: ShardMeter,
+    /// What this node wrote down when it made the replica: of an empty one all that is known.
+    pub(crate) local: LocalReplica,
     pub(crate) raft: Raft,
     pub(crate) state: Arc<ShardState>,
     pub(crate) engine: Arc<dyn Engine>,
@@ -53,23 +56,31 @@ pub struct Replica {
     refreshing: tokio::sync::Mutex<()>,
     /// Room for requests that wait for the next leader.
     pub(crate) waiting: Semaphore,
+    /// Held by a split until its outcome is known.
+    splitting: Arc<tokio::sync::RwLock<()>>,
+}
+
+/// As long as it is held, no split gets into the log.
+pub(crate) struct NoSplit<'a> {
+    _until_dropped: tokio::sync::RwLockReadGuard<'a, ()>,
 }
 
 impl Replica {
     pub(crate) fn new(
-        ids: (ShardId, ReplicaId),
-        reserved: KeyRange,
+        shard_id: ShardId,
+        local: LocalReplica,
         raft: Raft,
         state: Arc<ShardState>,
         engine: Arc<dyn Engine>,
         transport: Transport,
     ) -> Self {
-        let seed = ids.0.0 ^ (ids.1.0 << 48);
+        let replica_id = local.replica_id;
+        let seed = shard_id.0 ^ (replica_id.0 << 48);
         Self {
-            shard_id: ids.0,
-            replica_id: ids.1,
-            reserved,
+            shard_id,
+            replica_id,
             meter: ShardMeter::new(seed),
+            local,
             raft,
             state,
             engine,
@@ -77,6 +88,7 @@ impl Replica {
             fresh_as_of: Mutex::new(None),
             refreshing: tokio::sync::Mutex::new(()),
             waiting: Semaphore::new(WAITING_MAX),
+            splitting: Arc::default(),
         }
     }
 
@@ -92,6 +104,14 @@ impl Replica {
         self.state.hold_rows().ok_or_else(|| {
             self.error(ErrorCode::ShardNotHere, "the replica's rows are being replaced or removed")
         })
+    }
+
+    /// The rows it holds; of an empty replica, those it waits for.
+    pub(crate) fn extent(&self) -> LocalReplica {
+        match self.state.descriptor() {
+            Some(descriptor) => LocalReplica::of(self.replica_id, &descriptor),
+            None => self.local.clone(),
+        }
     }
 
     /// Whether this replica leads, as far as it knows.
@@ -192,18 +212,52 @@ impl Replica {
         }
     }
 
-    /// Puts a command into the log and waits only until it is durable on this node.
-    pub async fn propose_leader_only(&self, command: Command) -> Result<(), ApiError> {
+    /// Puts a split through the log. Where the caller gives up, it stays under way until its outcome is known.
+    pub async fn propose_split(
+        self: &Arc<Self>,
+        split: SplitCommand,
+    ) -> Result<CommandResult, ApiError> {
+        let alone = self.splitting.clone().write_owned().await;
+        let replica = self.clone();
+        let proposing = tokio::spawn(async move {
+            let answer = replica.propose(Command::Split(split)).await;
+            drop(alone);
+            answer.map(|(_, result)| result)
+        });
+        let stopped =
+            |why: tokio::task::JoinError| self.error(ErrorCode::Internal, why.to_string());
+        proposing.await.map_err(stopped)?
+    }
+
+    /// Some, if no split is in the log that is not applied: neither one of ours nor one of an earlier leader. A write
+    /// behind such a split may turn out to be outside the shard, so its key inside the present range says nothing.
+    pub(crate) fn no_split(&self) -> Option<NoSplit<'_>> {
+        let _until_dropped = self.splitting.try_read().ok()?;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let applied = metrics.last_applied.as_ref()?.committed_leader_id().term;
+        (applied == metrics.current_term).then_some(NoSplit { _until_dropped })
+    }
+
+    /// Puts a write into the log and waits only until it is durable on this node.
+    pub(crate) async fn propose_leader_only(
+        &self,
+        write: WriteCommand,
+        no_split: NoSplit<'_>,
+    ) -> Result<(), ApiError> {
         use openraft::impls::ProgressResponder;
         self.check_running()?;
         let (responder, mut answer) = ProgressResponder::complete_only();
-        let sent = self.raft.client_write_ff(command, Some(responder)).await;
+        let sent = self.raft.client_write_ff(Command::Write(write), Some(responder)).await;
+        drop(no_split);
         sent.map_err(|fatal| self.stopped(&fatal))?;
         // Queued behind the write: the last entry it sees is the write's or a later one.
         let last = self.raft.with_raft_state(|state| state.log_ids.last().copied()).await;
         let last = last.map_err(|fatal| self.stopped(&fatal))?;
         let mut flushed = self.raft.watch_log_progress();
         tokio::select! {
+            // A refusal is here by now, and the log that this replica had anyway is durable: look at the answer first.
+            biased;
             answer = &mut answer => match answer {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(self.client_write_error(&error)),
@@ -255,7 +309,12 @@ impl Replica {
             ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
         let mut peer = self.transport.peer(leader)?;
         let timeout = Duration::from_secs(2);
-        let answer = self.transport.delayed(leader, timeout, peer.read_index(request)).await?;
+        let answer = self.transport.delayed(leader, timeout, peer.read_index(request)).await;
+        let answer = answer.map_err(|error| match error.code {
+            // Removed, and not yet told so: for a reader just a node that does not hold the shard.
+            ErrorCode::Refused => ApiError { code: ErrorCode::ShardNotHere, ..error },
+            _ => error,
+        })?;
         let index: u64 = decode(&answer.payload)
             .map_err(|why| self.error(ErrorCode::Internal, format!("read index: {why}")))?;
         let wait = self.raft.wait(Some(timeout));

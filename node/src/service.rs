@@ -122,6 +122,7 @@ impl NodeService {
     /// Serves until told to stop.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ApiError> {
         let parts = self.parts.clone();
+        let router = self.router()?;
         let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let founding = Founding {
@@ -152,7 +153,6 @@ impl NodeService {
             node = %self.config.node_id, listen = %self.config.listen,
             region = %self.config.region, "node serves"
         );
-        let router = self.router()?;
         let own_cluster = self.own_cluster.clone();
         let listener = self.listener.tap_io(|stream| {
             // Small answers must not wait for Nagle's algorithm; a socket that refuses still works.
@@ -166,7 +166,11 @@ impl NodeService {
             error = met_only_strangers(&parts.gossip, &own_cluster, &self.config.data_dir) => Err(error),
         };
         stopping.cancel();
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the node has failed");
+            }
+        }
         parts.registry.shutdown().await;
         parts.gossip.shutdown().await;
         tracing::info!("node stopped");

@@ -3,13 +3,13 @@
 mod support;
 
 use isobar_api::{
-    DirectiveId, Epoch, ErrorCode, NodeId, Region, ShardEntry, ShardId, Term,
+    Epoch, ErrorCode, NodeId, Region, ShardEntry, ShardId, Term,
     directive::{Refusal, Step},
-    proto::{WriteOp, kv_item::Op},
     rtt::RttMatrix,
+    table::{AckLevel, TableRule},
 };
 use std::time::Duration;
-use support::{Cluster, execute_at, get_op, put_op};
+use support::{Cluster, get_op, put_op, write_op};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_survive_a_split_a_move_and_the_loss_of_a_leader() {
@@ -99,7 +99,7 @@ async fn guards_refuse_what_would_hurt() {
     let follower = *voters.iter().find(|n| **n != leader).expect("a follower");
     let outside = (1..=4).map(NodeId).find(|n| !voters.contains(n)).expect("one holds none");
 
-    let mut expect = async |at: &ShardEntry, step: Step, what: &str| {
+    let expect = async |at: &ShardEntry, step: Step, what: &str| {
         let refusal = cluster.step(at, 9, 0, step).await.expect_err(what);
         (refusal, what.to_owned())
     };
@@ -126,7 +126,54 @@ async fn guards_refuse_what_would_hurt() {
     let refusal =
         cluster.step(&entry, 11, 0, Step::Promote { node: outside }).await.expect_err("fenced");
     assert_eq!(refusal, Refusal::StaleTerm { sent: Term(4), seen: Term(5) });
-    assert_eq!(DirectiveId(11).to_string(), "d11");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_voter_is_taken_away_that_the_others_cannot_do_without() {
+    let mut cluster = Cluster::start(4).await;
+    cluster.create_table("orders", 2).await;
+    let entry = cluster.shards("orders").await.remove(0);
+    let dead = entry.voters().find(|n| Some(*n) != entry.leader).expect("a follower");
+    let third = (1..=4).map(NodeId).find(|n| !entry.voters().any(|v| v == *n)).expect("one more");
+    let mut at = entry;
+    for (index, step) in
+        [Step::AddLearner { node: third }, Step::Promote { node: third }].into_iter().enumerate()
+    {
+        cluster.step(&at, 1, index as u32, step).await.expect("done");
+        at = cluster.led_entry(at.shard_id).await;
+    }
+    // Nothing is written any more, so by its log the dead one stays caught up.
+    cluster.stop(dead).await;
+    let living: Vec<NodeId> = at.voters().filter(|n| *n != dead).collect();
+    for node in &living {
+        cluster.seen_dead(*node, dead).await;
+    }
+    let refusal = loop {
+        at = cluster.led_entry(at.shard_id).await;
+        let other = *living.iter().find(|n| Some(**n) != at.leader).expect("two live");
+        let removed = cluster.step(&at, 2, 0, Step::RemoveReplica { node: other }).await;
+        match removed.expect_err("the other half of the rest is dead") {
+            Refusal::NotLeader { .. } => {}
+            refusal => break refusal,
+        }
+    };
+    assert!(refusal.to_string().contains("1 of the 2 voters that remain"), "{refusal}");
+    cluster.put("orders", b"k", b"v").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_acknowledges_no_write_though_the_leader_would_alone() {
+    let mut cluster = Cluster::start(3).await;
+    let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 3, ack: AckLevel::Leader };
+    cluster.create_table_with("fast", rule, &[]).await;
+    cluster.put("fast", b"k", b"v").await;
+    let entry = cluster.shards("fast").await.remove(0);
+    let follower = entry.voters().find(|n| Some(*n) != entry.leader).expect("a follower");
+    for sequence in 1..=40 {
+        let op = write_op([3; 16], sequence, vec![put_op(b"k", b"lost", None)]);
+        let answer = cluster.execute_on(follower, &entry, op).await;
+        assert_eq!(answer.expect_err("it does not lead").code, ErrorCode::NotLeader);
+    }
 }
 
 /// A hand-over across slow links takes some round trips. Whoever asks meanwhile must not be sent from node to node:
@@ -149,18 +196,12 @@ async fn who_asks_during_a_hand_over_is_served_or_sent_to_the_next_leader() {
             // From before the hand-over to after it, 10 ms apart, at every replica and for reads and writes in turn.
             tokio::time::sleep(Duration::from_millis(30)).await;
             let tries = (0..24u64).map(|at| {
-                let (entry, node) = (&entry, NodeId(1 + at % 3));
-                let write = WriteOp {
-                    client_id: vec![3; 16].into(),
-                    sequence: 1 + round * 24 + at,
-                    first_unacknowledged: 1,
-                    mutations: vec![put_op(b"k", b"v", None)],
-                };
-                let op = if at % 2 == 0 { get_op(b"k") } else { Op::Write(write) };
-                let channel = cluster.channel(node);
+                let (cluster, entry, node) = (&cluster, &entry, NodeId(1 + at % 3));
+                let write = write_op([3; 16], 1 + round * 24 + at, vec![put_op(b"k", b"v", None)]);
+                let op = if at % 2 == 0 { get_op(b"k") } else { write };
                 async move {
                     tokio::time::sleep(Duration::from_millis(10 * at)).await;
-                    (node, at, execute_at(channel, entry, op).await)
+                    (node, at, cluster.execute_on(node, entry, op).await)
                 }
             });
             futures::future::join_all(tries).await

@@ -4,6 +4,7 @@ use super::{Catalog, Placement, TableRecord, place};
 use futures::future::try_join_all;
 use isobar_api::{
     ApiError, ErrorCode, KeyRange, NodeId, Replica, ShardDescriptor, ShardId, TableId, Version,
+    limits,
     proto::EnsureReplicaRequest,
     report::MemberInfo,
     table::{TableInfo, TableSpec, TableState},
@@ -24,7 +25,7 @@ impl Catalog {
         }
         let key = format!("table/{}", spec.name).into_bytes();
         loop {
-            if let Some((_, value, _)) = self.meta().get(&key).await? {
+            if let Some((value, _)) = self.meta().get(&key).await? {
                 let record: TableRecord = serde_json::from_slice(&value).map_err(|why| {
                     ApiError::new(ErrorCode::Internal, format!("table record: {why}"))
                 })?;
@@ -36,6 +37,15 @@ impl Catalog {
             }
             let record = self.propose_table(spec).await?;
             let stored = serde_json::to_vec(&record).expect("plain data always encodes");
+            if stored.len() > limits::VALUE_BYTES_MAX {
+                let message = format!(
+                    "the definition of table {} takes {} bytes of {}: begin with fewer shards",
+                    spec.name,
+                    stored.len(),
+                    limits::VALUE_BYTES_MAX
+                );
+                return Err(ApiError::new(ErrorCode::InvalidArgument, message));
+            }
             if self.meta().compare_and_set(&key, stored, Version::ABSENT).await? {
                 return self.finish_one(record).await;
             }
@@ -122,7 +132,7 @@ impl Catalog {
         let mut ready = record.clone();
         ready.info.state = TableState::Ready;
         let stored = serde_json::to_vec(&ready).expect("plain data always encodes");
-        if let Some((_, value, version)) = self.meta().get(&key).await?
+        if let Some((value, version)) = self.meta().get(&key).await?
             && value != stored
         {
             // Losing the race is fine: another node wrote the same.

@@ -71,16 +71,22 @@ pub struct Founding {
 impl Founding {
     /// Runs until the node is in a cluster and, where it is the founder, the meta shard is made.
     pub async fn run(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.run_to_the_end()).await;
+    }
+
+    async fn run_to_the_end(&self) {
+        let mut told = None;
         loop {
             match self.step().await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "founding goes on"),
+                Err(error) if told.as_ref() == Some(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "founding goes on");
+                    told = Some(error);
+                }
             }
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -89,6 +95,12 @@ impl Founding {
         let founder = self.founders.first() == Some(&self.node);
         if registry.cluster_id().is_empty() {
             let seen = self.gossip.cluster_ids();
+            if seen.len() > 1 {
+                // A node never changes its cluster, so it must not take a guess.
+                let seen = seen.into_iter().collect::<Vec<_>>().join(", ");
+                let message = format!("the clusters {seen} gossip here under one name");
+                return Err(ApiError::new(ErrorCode::Refused, message));
+            }
             if let Some(cluster_id) = seen.first() {
                 self.admission.admit(cluster_id)?;
             } else if founder && self.founders_alive().is_some() {

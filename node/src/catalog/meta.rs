@@ -5,8 +5,8 @@ use crate::{gossip::ShardHints, kv::KvService, members::Members, transport::Tran
 use isobar_api::{
     ApiError, Epoch, ErrorCode, NodeId, Version, limits,
     proto::{
-        KvItem, KvRequest, Mutation, ReadLevel, ReadOptions, ScanOp, WriteOp, kv_client::KvClient,
-        kv_item::Op, kv_result,
+        GetOp, KvItem, KvRequest, Mutation, ReadLevel, ReadOptions, ScanOp, WriteOp,
+        kv_client::KvClient, kv_item::Op, kv_result,
     },
 };
 use std::{
@@ -16,6 +16,8 @@ use std::{
 
 const DEADLINE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);
+const LINEARIZABLE: ReadOptions =
+    ReadOptions { level: ReadLevel::Linearizable as i32, staleness_ms: 0 };
 
 /// A row of the meta shard: key, value, version.
 pub type MetaRow = (Vec<u8>, Vec<u8>, Version);
@@ -40,7 +42,7 @@ impl MetaClient {
         Self { kv, transport, members, hints, client_id, sequence: Arc::default() }
     }
 
-    /// Every row under a prefix, linearizable where the leader answers.
+    /// Every row under a prefix, page by page; each page is linearizable.
     pub async fn scan_prefix(&self, prefix: &[u8]) -> Result<Vec<MetaRow>, ApiError> {
         let mut rows = Vec::new();
         let mut start = prefix.to_vec();
@@ -50,7 +52,7 @@ impl MetaClient {
                 start: start.clone().into(),
                 end: end.clone().into(),
                 limit: 1_000,
-                read: Some(ReadOptions { level: ReadLevel::Linearizable.into(), staleness_ms: 0 }),
+                read: Some(LINEARIZABLE),
             });
             let kv_result::Result::Scan(page) = self.call(op).await? else {
                 return Err(unexpected());
@@ -66,10 +68,16 @@ impl MetaClient {
         }
     }
 
-    /// One row.
-    pub async fn get(&self, key: &[u8]) -> Result<Option<MetaRow>, ApiError> {
-        let rows = self.scan_prefix(key).await?;
-        Ok(rows.into_iter().find(|(k, _, _)| k == key))
+    /// Value and version of one row.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Version)>, ApiError> {
+        let keys = vec![key.to_vec().into()];
+        let op = Op::Get(GetOp { keys, read: Some(LINEARIZABLE) });
+        let kv_result::Result::Get(found) = self.call(op).await? else {
+            return Err(unexpected());
+        };
+        let row = found.rows.into_iter().next().ok_or_else(unexpected)?;
+        let version = row.version.unwrap_or_default().into();
+        Ok(row.value.map(|value| (value.to_vec(), version)))
     }
 
     /// Writes a row if it still has the expected version; answers whether it did.
@@ -108,7 +116,7 @@ impl MetaClient {
         let key = format!("counter/{counter}").into_bytes();
         for _ in 0..64 {
             let (next, version) = match self.get(&key).await? {
-                Some((_, value, version)) => {
+                Some((value, version)) => {
                     let text = String::from_utf8_lossy(&value).into_owned();
                     let next = text.parse().map_err(|_| {
                         ApiError::new(ErrorCode::Internal, format!("counter {counter} is `{text}`"))
@@ -140,7 +148,8 @@ impl MetaClient {
             for node in self.targets(hinted.take()) {
                 match self.try_on(node, shape, op.clone()).await {
                     Ok(result) => return Ok(result),
-                    Err(error) if error.code == ErrorCode::InvalidArgument => return Err(error),
+                    // What is wrong with the request is wrong everywhere.
+                    Err(error) if error.code.as_str().starts_with("ISO-1") => return Err(error),
                     Err(error) => {
                         hinted = error.shards.iter().find_map(|e| e.leader);
                         last = error;
@@ -183,7 +192,8 @@ impl MetaClient {
         let request =
             KvRequest { items: vec![item], deadline_ms: 2_000, client_region: String::new() };
         let response = if node == self.members.own().node_id {
-            self.kv.execute(request).await?
+            let answer = self.kv.execute(request).await;
+            answer.map_err(|status| ApiError::from_status(&status))?
         } else {
             let client = KvClient::new(self.transport.channel(node)?);
             let mut client = client.max_decoding_message_size(limits::MESSAGE_BYTES_MAX);

@@ -105,11 +105,12 @@ impl Catalog {
 
     /// Keeps the copy fresh, and, on the meta shard's leader, finishes tables that are not ready.
     pub async fn run(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.run_always()).await;
+    }
+
+    async fn run_always(&self) {
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(REFRESH_EVERY) => {}
-            }
+            tokio::time::sleep(REFRESH_EVERY).await;
             if let Err(error) = self.refresh().await {
                 tracing::debug!(%error, "table definitions not refreshed");
                 continue;

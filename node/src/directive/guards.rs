@@ -119,11 +119,16 @@ impl Directives {
         if remaining < floor && !floor_is_unguarded() {
             return Err(Refusal::BelowFloor { remaining, floor });
         }
-        let current = rest
-            .filter(|m| m.replica_id == replica.replica_id || caught_up(replica, **m).is_ok())
-            .count() as u64;
+        // A node that died while nothing was written looks caught up.
+        let serves = |m: &Member| {
+            m.replica_id == replica.replica_id
+                || (caught_up(replica, *m).is_ok() && self.live_member(m.node_id).is_ok())
+        };
+        let current = rest.filter(|m| serves(m)).count() as u64;
         if current <= remaining / 2 {
-            let why = format!("only {current} of the {remaining} voters that remain are caught up");
+            let why = format!(
+                "only {current} of the {remaining} voters that remain are alive and caught up"
+            );
             return Err(Refusal::NotNow { why });
         }
         Ok(())

@@ -50,6 +50,12 @@ struct Running {
     abort: CancellationToken,
 }
 
+impl Running {
+    fn is_of(&self, order: &StepOrder) -> bool {
+        (self.directive, self.step_index) == (order.directive_id, order.step_index)
+    }
+}
+
 impl Directives {
     /// An executor over the node's replicas.
     pub fn new(
@@ -69,7 +75,10 @@ impl Directives {
     /// Begins a step, joins it if it runs, or repeats its stored result. The receiver ends with `Done` or `Refused`.
     pub fn execute(&self, order_json: &[u8], parent: &tracing::Span) -> watch::Receiver<StepEvent> {
         match self.admit(order_json) {
-            Ok(Admitted::Begin(order, replica)) => self.begin(*order, replica, parent),
+            Ok(Admitted::Begin(begun, events)) => {
+                self.begin(*begun, parent);
+                events
+            }
             Ok(Admitted::Join(events)) => events,
             Ok(Admitted::Known(result)) => watch::channel(StepEvent::Done(result)).1,
             Err(refusal) => {
@@ -94,15 +103,17 @@ impl Directives {
         if !replica.is_leader() {
             return Err(Refusal::NotLeader { leader: replica.leader_node() });
         }
+        let mut running = self.running.lock().expect("no holder of this lock panics");
+        let under_way = running.get(&order.shard);
+        if let Some(same) = under_way.filter(|r| r.is_of(&order)) {
+            return Ok(Admitted::Join(same.events.clone()));
+        }
+        // Behind the look at what runs: a step stores its result before it ends, so it is seen here or there.
         if let Some(result) = self.stored(&order)? {
             return Ok(Admitted::Known(result));
         }
-        let running = self.running.lock().expect("no holder of this lock panics");
-        if let Some(running) = running.get(&order.shard) {
-            if running.directive == order.directive_id && running.step_index == order.step_index {
-                return Ok(Admitted::Join(running.events.clone()));
-            }
-            return Err(Refusal::Busy { directive: running.directive });
+        if let Some(other) = under_way {
+            return Err(Refusal::Busy { directive: other.directive });
         }
         if now_unix_ms() > order.expires_at_unix_ms {
             return Err(Refusal::Expired { at_unix_ms: order.expires_at_unix_ms });
@@ -111,7 +122,16 @@ impl Directives {
         if !guards::already_done(&replica, &order.step) {
             guards::epoch(&replica, order.expected_epoch)?;
         }
-        Ok(Admitted::Begin(Box::new(order), replica))
+        let (sender, events) = watch::channel(StepEvent::Accepted);
+        let abort = CancellationToken::new();
+        let entry = Running {
+            directive: order.directive_id,
+            step_index: order.step_index,
+            events: events.clone(),
+            abort: abort.clone(),
+        };
+        running.insert(order.shard, entry);
+        Ok(Admitted::Begin(Box::new(Begun { order, replica, sender, abort }), events))
     }
 
     /// The result of a step done before, as the shard's own state remembers it.
@@ -122,29 +142,8 @@ impl Directives {
         Ok(stored.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
-    fn begin(
-        &self,
-        order: StepOrder,
-        replica: Arc<Replica>,
-        parent: &tracing::Span,
-    ) -> watch::Receiver<StepEvent> {
-        let (sender, events) = watch::channel(StepEvent::Accepted);
-        let abort = CancellationToken::new();
-        let running = Running {
-            directive: order.directive_id,
-            step_index: order.step_index,
-            events: events.clone(),
-            abort: abort.clone(),
-        };
-        {
-            let mut all = self.running.lock().expect("no holder of this lock panics");
-            if let Some(first) = all.get(&order.shard) {
-                // Another order came between the check and here.
-                let refusal = Refusal::Busy { directive: first.directive };
-                return watch::channel(StepEvent::Refused { refusal }).1;
-            }
-            all.insert(order.shard, running);
-        }
+    fn begin(&self, begun: Begun, parent: &tracing::Span) {
+        let Begun { order, replica, sender, abort } = begun;
         let span = tracing::info_span!(
             parent: parent, "step",
             directive = %order.directive_id, step = order.step_index,
@@ -162,7 +161,6 @@ impl Directives {
             sender.send_replace(last);
         };
         tokio::spawn(work.instrument(span));
-        events
     }
 
     async fn run(
@@ -195,10 +193,9 @@ impl Directives {
         // finds the leader where it should be.
         let noted_elsewhere =
             matches!(order.step, Step::Split { .. } | Step::TransferLeader { .. });
-        if !noted_elsewhere
-            && let Err(error) = replica.propose(Command::NoteStep(StepNote::new(&result))).await
-        {
-            tracing::warn!(%error, "the result could not be stored; a repeat will find the step done");
+        let note = Command::NoteStep(StepNote::new(&result));
+        if !noted_elsewhere && let Err(refusal) = steps::propose(replica, note).await {
+            tracing::warn!(%refusal, "the result could not be stored; a repeat will find the step done");
         }
         StepEvent::Done(result)
     }
@@ -218,8 +215,16 @@ impl Directives {
     }
 }
 
+/// A step whose place among the running ones is taken.
+struct Begun {
+    order: StepOrder,
+    replica: Arc<Replica>,
+    sender: watch::Sender<StepEvent>,
+    abort: CancellationToken,
+}
+
 enum Admitted {
-    Begin(Box<StepOrder>, Arc<Replica>),
+    Begin(Box<Begun>, watch::Receiver<StepEvent>),
     Join(watch::Receiver<StepEvent>),
     Known(StepResult),
 }

@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
 const MEMBERSHIP_WITHIN: Duration = Duration::from_secs(15);
+/// A step of a group without a quorum ends after this, so that the shard is not busy for ever. What was logged may
+/// still be done later; a repeat of the step finds it.
+const COMMIT_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a step brought about besides the new epoch.
 #[derive(Debug, Default)]
@@ -56,19 +59,17 @@ impl Directives {
         }
         let child = self.catalog.meta().allocate("shard", 2, 1).await.map_err(not_now)?;
         let child = ShardId(child);
-        let command = Command::Split(SplitCommand {
+        let command = SplitCommand {
             at_key,
             child,
             expected_shape: order.expected_epoch.shape,
             directive_id: order.directive_id.0,
             step_index: order.step_index,
-        });
-        match replica.propose(command).await.map_err(not_now)? {
-            (_, CommandResult::Split { .. }) => {
-                Ok(Done { new_shard: Some(child), ..Done::default() })
-            }
-            (_, CommandResult::Refused(why)) => Err(Refusal::NotNow { why }),
-            (_, other) => Err(Refusal::NotNow { why: format!("answered by {other}") }),
+        };
+        match in_time(replica.propose_split(command)).await? {
+            CommandResult::Split { .. } => Ok(Done { new_shard: Some(child), ..Done::default() }),
+            CommandResult::Refused(why) => Err(Refusal::NotNow { why }),
+            other => Err(Refusal::NotNow { why: format!("answered by {other}") }),
         }
     }
 
@@ -103,9 +104,9 @@ impl Directives {
 
     /// Gives out a replica id, has the node make room, and adds it to the group.
     async fn make_learner(&self, replica: &Arc<Replica>, node: NodeId) -> Result<(), Refusal> {
-        let id = match replica.propose(Command::AllocateReplica).await.map_err(not_now)? {
-            (_, CommandResult::Replica(id)) => id,
-            (_, other) => return Err(Refusal::NotNow { why: format!("answered by {other}") }),
+        let id = match propose(replica, Command::AllocateReplica).await? {
+            CommandResult::Replica(id) => id,
+            other => return Err(Refusal::NotNow { why: format!("answered by {other}") }),
         };
         self.registry.ensure_remote(replica, node, id).await.map_err(|e| target_error(node, &e))?;
         let nodes = BTreeMap::from([(id.0, RaftNode { node_id: node.0 })]);
@@ -283,6 +284,18 @@ impl Directives {
             Some(&end),
         );
         size.unwrap_or(0)
+    }
+}
+
+/// Puts a command of a step through the log.
+pub(super) async fn propose(replica: &Replica, command: Command) -> Result<CommandResult, Refusal> {
+    in_time(replica.propose(command)).await.map(|(_, result)| result)
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, Refusal> {
+    match tokio::time::timeout(COMMIT_WITHIN, work).await {
+        Ok(answer) => answer.map_err(not_now),
+        Err(_) => Err(Refusal::NotNow { why: "it was not committed in time".into() }),
     }
 }
 

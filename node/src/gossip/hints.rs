@@ -26,11 +26,6 @@ impl ShardHints {
         self.map.write().expect("no holder of this lock panics").merge(entry)
     }
 
-    /// The shard that owns a key, as far as is known.
-    pub fn find(&self, table: TableId, key: &[u8]) -> Option<ShardEntry> {
-        self.read().find(table, key).cloned()
-    }
-
     /// A shard by id.
     pub fn get(&self, shard: ShardId) -> Option<ShardEntry> {
         self.read().get(shard).cloned()
@@ -44,11 +39,6 @@ impl ShardHints {
     /// All shards, in id order.
     pub fn all(&self) -> Vec<ShardEntry> {
         self.read().iter().cloned().collect()
-    }
-
-    /// Forgets a shard.
-    pub fn remove(&self, shard: ShardId) {
-        self.map.write().expect("no holder of this lock panics").remove(shard);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, ShardMap> {

@@ -140,13 +140,14 @@ pub struct Gossip {
 }
 
 struct Inner {
+    stop: CancellationToken,
+    /// Dropped before the handle, so that its end is no surprise.
+    _stop_with_last_clone: DropGuard,
     handle: ChitchatHandle,
     members: Members,
     wanted: watch::Sender<Wanted>,
     cluster_ids: Arc<RwLock<BTreeSet<String>>>,
     strangers: Arc<RwLock<BTreeMap<NodeId, String>>>,
-    stop: CancellationToken,
-    _stop_with_last_clone: DropGuard,
 }
 
 impl Gossip {
@@ -305,6 +306,8 @@ impl Watcher {
         tokio::pin!(ended);
         loop {
             tokio::select! {
+                // At an ordinary stop both have come when this task wakes up.
+                biased;
                 () = stop.cancelled() => return,
                 ended = &mut ended => {
                     let why = ended.err().map_or_else(String::new, |why| format!("{why:#}"));

@@ -2,7 +2,6 @@
 
 use super::{FaultedReplica, ReportSource};
 use crate::{
-    consensus::raft::types::decode,
     engine::Space,
     replica::Replica,
     shard::{LocalReplica, keys},
@@ -84,9 +83,7 @@ impl Measure {
             reports.insert(faulted.shard_id, faulted_report(faulted, table));
         }
         for replica in source.replicas() {
-            if let Some(report) = self.report(&replica, source) {
-                reports.insert(replica.shard_id, report);
-            }
+            reports.insert(replica.shard_id, self.report(&replica, source));
         }
         reports.into_values().collect()
     }
@@ -95,9 +92,11 @@ impl Measure {
         self.load.clone()
     }
 
-    fn report(&self, replica: &Replica, source: &dyn ReportSource) -> Option<ReplicaReport> {
+    fn report(&self, replica: &Replica, source: &dyn ReportSource) -> ReplicaReport {
         let shard_id = replica.shard_id;
-        let shard = replica.entry().or_else(|| waiting_entry(replica))?;
+        // A replica that waits for its first snapshot knows only what this node wrote down when it made it. It is
+        // reported all the same, at epoch 0.0: nobody could clean it up otherwise.
+        let shard = replica.entry().unwrap_or_else(|| local_entry(shard_id, &replica.local));
         let of_this = self.intervals.get(&shard_id).filter(|(id, _)| *id == replica.replica_id);
         let interval = of_this.map(|(_, interval)| interval.clone()).unwrap_or_default();
         let table = source.table_name(shard.table_id);
@@ -110,7 +109,7 @@ impl Measure {
         let matched = others.map(|(id, log_id)| {
             (ReplicaId(*id), log_id.as_ref().map_or(0, |log_id| log_id.index()))
         });
-        Some(ReplicaReport {
+        ReplicaReport {
             table,
             replica_id: replica.replica_id,
             is_leader,
@@ -124,7 +123,7 @@ impl Measure {
             access_octiles: interval.access_octiles,
             fault,
             shard,
-        })
+        }
     }
 
     fn refresh_size(&mut self, replica: &Replica, now_unix_ms: u64) {
@@ -168,14 +167,6 @@ impl Measure {
             Err(error) => note(error),
         }
     }
-}
-
-/// A replica that waits for its first snapshot knows only what this node wrote down when it made it. It is reported all
-/// the same, at epoch 0.0: nobody could clean it up otherwise.
-fn waiting_entry(replica: &Replica) -> Option<ShardEntry> {
-    let stored = replica.engine.get(Space::Meta, &keys::node::replica(replica.shard_id));
-    let local: LocalReplica = decode(&stored.ok()??).ok()?;
-    Some(local_entry(replica.shard_id, &local))
 }
 
 fn local_entry(shard_id: ShardId, local: &LocalReplica) -> ShardEntry {

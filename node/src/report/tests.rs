@@ -2,16 +2,12 @@
 
 use super::*;
 use crate::{
-    config::RaftTiming,
-    consensus::raft::shared_log::{FlusherConfig, SharedLog},
     engine::{Engine, MemoryEngine, Space, WriteBatch},
-    shard::{Seed, keys},
-    transport::Transport,
+    registry::tests::{descriptor, leading, member, registry_of},
+    shard::keys,
 };
 use futures::StreamExt;
-use isobar_api::{
-    KeyRange, Region, ReplicaId, ReplicaRole, ShardDescriptor, report::MemberInfo, rtt::RttMatrix,
-};
+use isobar_api::{Region, ReplicaId, ShardDescriptor, rtt::RttMatrix};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Default)]
@@ -60,14 +56,6 @@ fn faulted(shard: u64) -> FaultedReplica {
 }
 
 fn members() -> Members {
-    let member = |node: u64, alive: bool| MemberInfo {
-        node_id: NodeId(node),
-        address: format!("host-{node}:1"),
-        region: Region::new("eu").unwrap(),
-        zone: "a".into(),
-        alive,
-        load: NodeLoad::default(),
-    };
     let members = Members::new(member(2, true), RttMatrix::default());
     let others = [(NodeId(1), member(1, true)), (NodeId(3), member(3, false))];
     members.update(others.into_iter().collect());
@@ -165,46 +153,19 @@ async fn it_reports_by_itself_until_shutdown() {
     running.await.unwrap();
 }
 
-fn descriptor(shard: u64, table: u64) -> ShardDescriptor {
-    let rule = serde_json::from_str(r#"{"replicas":1,"replicas_max":3}"#).unwrap();
-    ShardDescriptor {
-        shard_id: ShardId(shard),
-        table_id: TableId(table),
-        range: KeyRange::all(),
-        shape: 1,
-        next_replica_id: 2,
-        rule,
-    }
-}
-
 /// A registry with a shard of one replica, and a second replica that waits for its first snapshot.
-async fn registry(state: Arc<MemoryEngine>) -> Registry {
-    let log = SharedLog::open(
-        Arc::new(MemoryEngine::new()),
-        Some(state.clone()),
-        FlusherConfig::default(),
-    );
-    let transport = Transport::new(members());
-    let timing = RaftTiming::default();
-    let registry =
-        Registry::new(NodeId(2), state, log.unwrap(), transport, timing, PathBuf::from("/"));
-    let replica = ReplicaId(1);
-    let first =
-        isobar_api::Replica { replica_id: replica, node_id: NodeId(2), role: ReplicaRole::Voter };
-    let seed = Seed { descriptor: descriptor(5, 1), replicas: vec![first] };
-    registry.create_seeded(&seed, replica).await.unwrap();
-    registry.create_empty(&descriptor(6, 2), ReplicaId(4)).await.unwrap();
-    registry.elect_if_first(&seed, replica).await;
-    let ours = registry.get(ShardId(5)).unwrap();
-    let metrics = ours.raft.wait(Some(Duration::from_secs(30)));
-    metrics.current_leader(1, "the only replica leads").await.unwrap();
+async fn registry(state: &Arc<MemoryEngine>) -> Registry {
+    let registry = registry_of(members(), state);
+    leading(&registry, 5).await;
+    let empty = ShardDescriptor { table_id: TableId(2), ..descriptor(6, ("", "")) };
+    registry.create_empty(&empty, ReplicaId(4)).await.unwrap();
     registry
 }
 
 #[tokio::test]
 async fn running_replicas_are_reported_with_their_requests_once() {
     let state = Arc::new(MemoryEngine::new());
-    let registry = registry(state.clone()).await;
+    let registry = registry(&state).await;
     let source = Arc::new(Source { registry: Some(registry.clone()), ..Source::default() });
     let reporter = reporter(&source, PathBuf::from("/"));
     let mut reports = Box::pin(reporter.subscribe());

@@ -67,23 +67,32 @@ impl Link {
         };
         let (answer, answered) = oneshot::channel();
         self.lock().insert(id, answer);
+        let _waiting = Waiting { link: self, id };
         let due = Instant::now() + self.transport.members().one_way_delay_to(self.node);
         if self.queue.try_send((due, frame)).is_err() {
-            self.lock().remove(&id);
             return Err(unreachable("its queue is full"));
         }
         match tokio::time::timeout(timeout, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(unreachable("the stream broke")),
-            Err(_) => {
-                self.lock().remove(&id);
-                Err(TransportError::Timeout { node: self.node })
-            }
+            Err(_) => Err(TransportError::Timeout { node: self.node }),
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         self.pending.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// A call under way. It is forgotten when it ends, also where its caller has stopped waiting.
+struct Waiting<'a> {
+    link: &'a Link,
+    id: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.link.lock().remove(&self.id);
     }
 }
 

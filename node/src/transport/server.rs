@@ -17,12 +17,21 @@ use isobar_api::{
         SnapshotReply, peer_server::Peer, snapshot_frame::Part,
     },
 };
-use tokio::sync::mpsc;
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Answers that may wait for a slow peer before its requests wait too.
 const ANSWERS_MAX: usize = 4_096;
+/// Frames of one stream that are worked on at once, by the size of what they carry.
+const UNDER_WAY_KIB_MAX: usize = 64 * 1024;
+/// The smallest frame counts as much.
+const FRAME_KIB_MIN: usize = 16;
+/// Senders wait a few heartbeats for an answer. A group that takes longer must not fill the stream for all others.
+const FRAME_WITHIN: Duration = Duration::from_secs(10);
+/// A sender of a snapshot that is silent for so long is gone.
+const CHUNK_WITHIN: Duration = Duration::from_secs(60);
 
 /// Serves other nodes.
 #[derive(Clone)]
@@ -45,7 +54,9 @@ impl PeerServer {
     }
 
     async fn answer(&self, frame: RaftFrame) -> RaftFrame {
-        let (kind, payload) = match self.dispatch(&frame).await {
+        let done = tokio::time::timeout(FRAME_WITHIN, self.dispatch(&frame)).await;
+        let late = |_| Err(Unanswered::Failed("the group did not answer in time".into()));
+        let (kind, payload) = match done.unwrap_or_else(late) {
             Ok(payload) => (FrameKind::Answer, payload),
             Err(Unanswered::UnknownReplica) => (FrameKind::UnknownReplica, Vec::new()),
             Err(Unanswered::Failed(why)) => (FrameKind::Failed, why.into_bytes()),
@@ -74,10 +85,8 @@ impl PeerServer {
         mut frames: Streaming<SnapshotFrame>,
     ) -> Result<SnapshotReply, ApiError> {
         let malformed = |what: &str| ApiError::new(ErrorCode::InvalidArgument, what.to_owned());
-        let broken =
-            |status: Status| ApiError::new(ErrorCode::Unreachable, status.message().to_owned());
-        let first = frames.next().await.transpose().map_err(broken)?;
-        let Some(SnapshotFrame { part: Some(Part::Header(header)) }) = first else {
+        let first = next_part(&mut frames).await?;
+        let Some(Part::Header(header)) = first else {
             return Err(malformed("a snapshot begins with its header"));
         };
         let vote: Vote = decode(&header.vote).map_err(|_| malformed("vote"))?;
@@ -90,7 +99,7 @@ impl PeerServer {
         let engine = self.registry.state_engine().clone();
         let mut staging = Staging::begin(engine, shard);
         let staged = loop {
-            match frames.next().await.transpose().map_err(broken)?.and_then(|f| f.part) {
+            match next_part(&mut frames).await? {
                 Some(Part::Chunk(chunk)) => {
                     staging.add(chunk.index, &chunk.data, &chunk.hash)?;
                 }
@@ -129,6 +138,39 @@ impl PeerServer {
     }
 }
 
+/// Answers each frame as soon as it is done: a group waits only for itself. While too much is under way no more is read,
+/// and the sender's queue fills instead.
+async fn answer_frames<F: Future<Output = RaftFrame> + Send + 'static>(
+    frames: impl Stream<Item = RaftFrame>,
+    answers: mpsc::Sender<Result<RaftFrame, Status>>,
+    answer: impl Fn(RaftFrame) -> F,
+) {
+    let room = Arc::new(Semaphore::new(UNDER_WAY_KIB_MAX));
+    let mut frames = std::pin::pin!(frames);
+    while let Some(frame) = frames.next().await {
+        let kib = (frame.payload.len() / 1024).clamp(FRAME_KIB_MIN, UNDER_WAY_KIB_MAX);
+        let taken = room.clone().acquire_many_owned(kib as u32).await;
+        let taken = taken.expect("nobody closes it");
+        let (working, answers) = (answer(frame), answers.clone());
+        tokio::spawn(async move {
+            let answer = working.await;
+            // An error means that the sender has gone.
+            let _ = answers.send(Ok(answer)).await;
+            drop(taken);
+        });
+    }
+}
+
+async fn next_part(frames: &mut Streaming<SnapshotFrame>) -> Result<Option<Part>, ApiError> {
+    let broken = |why: &str| ApiError::new(ErrorCode::Unreachable, why.to_owned());
+    match tokio::time::timeout(CHUNK_WITHIN, frames.next()).await {
+        Ok(Some(Ok(frame))) => Ok(frame.part),
+        Ok(Some(Err(status))) => Err(broken(status.message())),
+        Ok(None) => Ok(None),
+        Err(_) => Err(broken("the sender of the snapshot fell silent")),
+    }
+}
+
 enum Unanswered {
     UnknownReplica,
     Failed(String),
@@ -160,19 +202,13 @@ impl Peer for PeerServer {
         &self,
         request: Request<Streaming<RaftFrame>>,
     ) -> Result<Response<Self::RaftStreamStream>, Status> {
-        let mut frames = request.into_inner();
+        let frames = request.into_inner().map_while(Result::ok);
         let (answers, stream) = mpsc::channel(ANSWERS_MAX);
         let server = self.clone();
-        tokio::spawn(async move {
-            while let Some(Ok(frame)) = frames.next().await {
-                let (server, answers) = (server.clone(), answers.clone());
-                // Each group waits only for itself.
-                tokio::spawn(async move {
-                    let answer = server.answer(frame).await;
-                    let _ = answers.send(Ok(answer)).await;
-                });
-            }
-        });
+        tokio::spawn(answer_frames(frames, answers, move |frame| {
+            let server = server.clone();
+            async move { server.answer(frame).await }
+        }));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -246,5 +282,55 @@ impl Peer for PeerServer {
         let retired =
             self.registry.retire_if_removed(shard, replica, NodeId(request.from_node)).await?;
         Ok(Response::new(RetireReplicaResponse { retired }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(id: u64, payload_bytes: usize) -> RaftFrame {
+        RaftFrame { id, payload: vec![0; payload_bytes].into(), ..RaftFrame::default() }
+    }
+
+    /// How many of these frames are begun while no group answers.
+    async fn begun(frames: u64, payload_bytes: usize) -> usize {
+        let (begin, mut begun) = mpsc::channel(frames as usize);
+        let frames = tokio_stream::iter((0..frames).map(move |id| frame(id, payload_bytes)));
+        let (answers, _stream) = mpsc::channel(1);
+        let serving = tokio::spawn(answer_frames(frames, answers, move |frame| {
+            begin.try_send(frame.id).expect("there is room");
+            std::future::pending()
+        }));
+        let mut count = 0;
+        while tokio::time::timeout(Duration::from_millis(100), begun.recv()).await.is_ok() {
+            count += 1;
+        }
+        assert!(!serving.is_finished(), "the rest waits");
+        serving.abort();
+        count
+    }
+
+    #[tokio::test]
+    async fn frames_that_nobody_answers_are_bounded_in_number_and_bytes() {
+        assert_eq!(begun(5_000, 0).await, UNDER_WAY_KIB_MAX / FRAME_KIB_MIN);
+        assert_eq!(begun(6, 16 << 20).await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_group_that_stalls_holds_up_no_other_and_room_comes_back() {
+        let frames = tokio_stream::iter((0..10_000).map(|id| frame(id, 0)));
+        let (answers, mut stream) = mpsc::channel(16);
+        tokio::spawn(answer_frames(frames, answers, |frame| async move {
+            if frame.id == 0 {
+                std::future::pending::<()>().await;
+            }
+            frame
+        }));
+        for _ in 1..10_000 {
+            let answer = tokio::time::timeout(Duration::from_secs(30), stream.recv()).await;
+            let answer = answer.expect("in time").expect("the stream goes on").expect("a frame");
+            assert_ne!(answer.id, 0);
+        }
     }
 }

@@ -53,11 +53,12 @@ impl Transport {
             Ok(Ok(reply)) => reply.into_inner(),
         };
         tokio::time::sleep(self.members.one_way_delay_to(node)).await;
-        if let Err(why) = reader.await.unwrap_or_else(|why| Err(why.to_string())) {
-            return Err(TransportError::Failed { node, why });
-        }
+        // Before the reader's error: that is only that the receiver, which says why, has stopped listening.
         if !reply.error.is_empty() {
             return Err(TransportError::Failed { node, why: reply.error });
+        }
+        if let Err(why) = reader.await.unwrap_or_else(|why| Err(why.to_string())) {
+            return Err(TransportError::Failed { node, why });
         }
         Ok(reply.payload.to_vec())
     }

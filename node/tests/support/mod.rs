@@ -76,21 +76,10 @@ pub fn get_op(key: &[u8]) -> Op {
     Op::Get(GetOp { keys: vec![key.to_vec().into()], read: Some(read) })
 }
 
-/// One item at one node: one try, whatever comes of it.
-pub async fn execute_at(
-    node: Channel,
-    entry: &ShardEntry,
-    op: Op,
-) -> Result<kv_result::Result, ApiError> {
-    let epoch = Some(entry.epoch.into());
-    let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op) };
-    let request = KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
-    let answer = KvClient::new(node).execute(request).await;
-    let answer = answer.map_err(|status| ApiError::from_status(&status))?;
-    match answer.into_inner().results.remove(0).result.expect("a result") {
-        kv_result::Result::Error(error) => Err(error.into()),
-        done => Ok(done),
-    }
+/// A write as the wire has it.
+pub fn write_op(client: [u8; 16], sequence: u64, mutations: Vec<Mutation>) -> Op {
+    let client_id = client.to_vec().into();
+    Op::Write(WriteOp { client_id, sequence, first_unacknowledged: 1, mutations })
 }
 
 /// A port that is free for TCP and UDP.
@@ -194,6 +183,21 @@ impl Cluster {
         best
     }
 
+    /// Waits until a running node believes another one to be dead.
+    pub async fn seen_dead(&self, by: NodeId, dead: NodeId) {
+        let began = Instant::now();
+        let mut client = NodeClient::new(self.channel(by));
+        loop {
+            let map = client.get_shard_map(ShardMapRequest::default()).await.expect("it runs");
+            let members = map.into_inner().members;
+            if members.iter().any(|member| member.node_id == dead.0 && !member.alive) {
+                return;
+            }
+            assert!(began.elapsed() < WITHIN, "{dead} is not seen dead in time");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Every shard that is known.
     pub async fn entries(&self) -> Vec<ShardEntry> {
         self.map().await.shards.into_iter().map(ShardEntry::from).collect()
@@ -294,9 +298,9 @@ impl Cluster {
         loop {
             let entry = self.route(table, key).await;
             let node = entry.leader.expect("shards() waits for leaders");
-            let error = match execute_at(self.channel(node), &entry, op.clone()).await {
+            let error = match self.execute_on(node, &entry, op.clone()).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
-                done => return done,
             };
             let moving =
                 error.code.as_str().starts_with("ISO-2") || error.code.as_str() == "ISO-5003";
@@ -304,6 +308,25 @@ impl Cluster {
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// One item, once, at a node.
+    pub async fn execute_on(
+        &self,
+        node: NodeId,
+        entry: &ShardEntry,
+        op: Op,
+    ) -> Result<kv_result::Result, ApiError> {
+        let epoch = Some(entry.epoch.into());
+        let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op) };
+        let request =
+            KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
+        let response = KvClient::new(self.channel(node)).execute(request).await;
+        let response = response.map_err(|status| ApiError::from_status(&status))?;
+        match response.into_inner().results.remove(0).result.expect("a result") {
+            kv_result::Result::Error(error) => Err(error.into()),
+            answer => Ok(answer),
         }
     }
 
@@ -316,12 +339,7 @@ impl Cluster {
         mutations: Vec<Mutation>,
     ) -> Result<WriteResult, ApiError> {
         let key = mutations.first().map(|m| m.key.to_vec()).unwrap_or_default();
-        let op = Op::Write(WriteOp {
-            client_id: client.to_vec().into(),
-            sequence,
-            first_unacknowledged: 1,
-            mutations,
-        });
+        let op = write_op(client, sequence, mutations);
         match self.execute(table, &key, op).await? {
             kv_result::Result::Write(result) => Ok(result),
             other => panic!("{other:?}"),

@@ -1,4 +1,8 @@
-//! The replicas this node holds: opening, creating, starting after a split, retiring.
+//! The replicas this node holds: opening, creating, starting after a split; taking away is in `removal`.
+
+mod removal;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use crate::{
     config::RaftTiming,
@@ -15,7 +19,6 @@ use crate::{
 };
 use isobar_api::{
     ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardId, TableId,
-    proto::ReadIndexRequest,
 };
 use std::{
     collections::BTreeMap,
@@ -25,7 +28,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// A replica that could not be opened; others go on.
+/// A replica that is out of service; others go on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faulted {
     /// What is known of it.
@@ -52,7 +55,14 @@ struct Inner {
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     faulted: RwLock<BTreeMap<ShardId, Faulted>>,
     /// Creating and retiring replicas of overlapping ranges must not interleave.
-    changing: tokio::sync::Mutex<()>,
+    changing: tokio::sync::Mutex<Lifetime>,
+}
+
+/// Peers go on calling while the node stops. What they ask for must not start a group again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lifetime {
+    Running,
+    Stopped,
 }
 
 impl Registry {
@@ -81,7 +91,7 @@ impl Registry {
             events,
             replicas: RwLock::default(),
             faulted: RwLock::default(),
-            changing: tokio::sync::Mutex::new(()),
+            changing: tokio::sync::Mutex::new(Lifetime::Running),
         };
         let registry = Self { inner: Arc::new(inner) };
         let weak = Arc::downgrade(&registry.inner);
@@ -103,9 +113,7 @@ impl Registry {
             for (key, stored) in &page.rows {
                 let id = key.get(key.len().saturating_sub(8)..).and_then(|b| b.try_into().ok());
                 let shard = ShardId(id.map_or(0, u64::from_be_bytes));
-                let local: LocalReplica = decode(stored)
-                    .map_err(|why| EngineError::corruption(format!("replica record: {why}")))?;
-                self.open_one(shard, local).await;
+                self.open_one(shard, read_local(stored)?).await;
             }
             scan = page_scan.after(&page);
         }
@@ -113,10 +121,9 @@ impl Registry {
     }
 
     async fn open_one(&self, shard: ShardId, local: LocalReplica) {
-        if let Err(error) = self.start_group(shard, &local).await {
+        if let Err(error) = self.start_group(shard, local.clone()).await {
             tracing::error!(%shard, %error, "a replica cannot be opened; it stays out of service");
-            let mut faulted = self.inner.faulted.write().expect("no holder of this lock panics");
-            faulted.insert(shard, Faulted { local, error });
+            self.set_aside(shard, local, error);
         }
     }
 
@@ -136,7 +143,7 @@ impl Registry {
             .collect()
     }
 
-    /// Replicas that could not be opened.
+    /// Replicas out of service.
     pub fn faulted(&self) -> BTreeMap<ShardId, Faulted> {
         self.inner.faulted.read().expect("no holder of this lock panics").clone()
     }
@@ -174,17 +181,21 @@ impl Registry {
 
     /// Creates a replica that is born together with its shard. Repeating it changes nothing.
     pub async fn create_seeded(&self, seed: &Seed, replica: ReplicaId) -> Result<bool, ApiError> {
-        let shard = seed.descriptor.shard_id;
-        let _one = self.inner.changing.lock().await;
-        if self.get(shard).is_some() {
-            return Ok(false);
-        }
-        self.admit(&seed.descriptor, replica)?;
-        let mut batch = WriteBatch::new();
-        seed.write(replica, &mut batch)?;
-        self.write_durably(batch).await?;
-        self.start_group(shard, &LocalReplica::of(replica, &seed.descriptor)).await?;
-        Ok(true)
+        let (this, seed) = (self.clone(), seed.clone());
+        to_the_end(async move {
+            let shard = seed.descriptor.shard_id;
+            let lifetime = this.inner.changing.lock().await;
+            if this.get(shard).is_some() {
+                return Ok(false);
+            }
+            this.admit(*lifetime, &seed.descriptor, replica)?;
+            let mut batch = WriteBatch::new();
+            seed.write(replica, &mut batch)?;
+            this.write_durably(batch).await?;
+            this.start_group(shard, LocalReplica::of(replica, &seed.descriptor)).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// The first of a new shard's replicas stands for election at once, so that nobody waits for a timeout.
@@ -204,26 +215,40 @@ impl Registry {
         descriptor: &ShardDescriptor,
         replica: ReplicaId,
     ) -> Result<bool, ApiError> {
-        let shard = descriptor.shard_id;
-        let _one = self.inner.changing.lock().await;
-        if let Some(present) = self.get(shard) {
-            if present.replica_id == replica {
-                return Ok(false);
+        let (this, descriptor) = (self.clone(), descriptor.clone());
+        to_the_end(async move {
+            let shard = descriptor.shard_id;
+            let lifetime = this.inner.changing.lock().await;
+            if let Some(present) = this.get(shard) {
+                if present.replica_id == replica {
+                    return Ok(false);
+                }
+                let message = format!("{shard} is here as {}, not {replica}", present.replica_id);
+                return Err(ApiError::new(ErrorCode::Refused, message));
             }
-            let message = format!("{shard} is here as {}, not {replica}", present.replica_id);
-            return Err(ApiError::new(ErrorCode::Refused, message));
-        }
-        self.admit(descriptor, replica)?;
-        let local = LocalReplica::of(replica, descriptor);
-        let mut batch = WriteBatch::new();
-        local.put(shard, &mut batch);
-        self.write_durably(batch).await?;
-        self.start_group(shard, &local).await?;
-        Ok(true)
+            this.admit(*lifetime, &descriptor, replica)?;
+            // A removal that a crash cut short may have left the log: without its state that cannot be opened.
+            this.inner.log.destroy(shard.0).await?;
+            let local = LocalReplica::of(replica, &descriptor);
+            let mut batch = WriteBatch::new();
+            local.put(shard, &mut batch);
+            this.write_durably(batch).await?;
+            this.start_group(shard, local).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Refuses a replica id that was removed from here, and keys that another replica here holds.
-    fn admit(&self, descriptor: &ShardDescriptor, replica: ReplicaId) -> Result<(), ApiError> {
+    fn admit(
+        &self,
+        lifetime: Lifetime,
+        descriptor: &ShardDescriptor,
+        replica: ReplicaId,
+    ) -> Result<(), ApiError> {
+        if lifetime == Lifetime::Stopped {
+            return Err(ApiError::new(ErrorCode::Unavailable, "the node is stopping"));
+        }
         let shard = descriptor.shard_id;
         let refused = |message: String| Err(ApiError::new(ErrorCode::Refused, message));
         let tombstone = self.inner.state.get(Space::Meta, &keys::node::tombstone(shard))?;
@@ -234,17 +259,21 @@ impl Registry {
         if self.faulted().contains_key(&shard) {
             return refused(format!("a faulted replica of {shard} is still here"));
         }
-        for other in self.all() {
-            let descriptor_of_other = other.state.descriptor();
-            let (table, range) = match &descriptor_of_other {
-                Some(d) => (d.table_id, &d.range),
-                None => (descriptor.table_id, &other.reserved),
-            };
-            if table == descriptor.table_id && range.overlaps(&descriptor.range) {
-                return refused(format!("{} holds some of these keys here", other.shard_id));
-            }
+        match self.holder_of(shard, descriptor.table_id, &descriptor.range) {
+            Some(other) => refused(format!("{other} holds some of these keys here")),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Another replica here, in service or not, that holds or waits for some of these rows.
+    fn holder_of(&self, except: ShardId, table: TableId, range: &KeyRange) -> Option<ShardId> {
+        let running = self.all().into_iter().map(|r| (r.shard_id, r.extent()));
+        let faulted = self.faulted().into_iter().map(|(shard, f)| (shard, f.local));
+        let meets = |local: &LocalReplica| local.table_id == table && local.range().overlaps(range);
+        running
+            .chain(faulted)
+            .find(|(shard, local)| *shard != except && meets(local))
+            .map(|(shard, _)| shard)
     }
 
     async fn write_durably(&self, batch: WriteBatch) -> Result<(), ApiError> {
@@ -260,16 +289,20 @@ impl Registry {
 
     /// Starts the group of a child whose state a split has written.
     async fn start_child(&self, parent: ShardId, child: ShardId) {
-        let _one = self.inner.changing.lock().await;
-        if self.get(child).is_some() {
+        let lifetime = self.inner.changing.lock().await;
+        if *lifetime == Lifetime::Stopped || self.get(child).is_some() {
             return;
         }
         let stored = self.inner.state.get(Space::Meta, &keys::node::replica(child));
-        let local = match stored {
-            Ok(Some(stored)) => decode::<LocalReplica>(&stored).ok(),
-            _ => None,
+        let local = match stored.and_then(|stored| stored.as_deref().map(read_local).transpose()) {
+            Ok(Some(local)) => local,
+            // Retired meanwhile.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%parent, %child, %error, "a child cannot be started");
+                return;
+            }
         };
-        let Some(local) = local else { return };
         self.open_one(child, local).await;
         let leads = self.get(parent).is_some_and(|parent| parent.is_leader());
         if let Some(child) = self.get(child)
@@ -282,7 +315,7 @@ impl Registry {
         }
     }
 
-    async fn start_group(&self, shard: ShardId, local: &LocalReplica) -> Result<(), ApiError> {
+    async fn start_group(&self, shard: ShardId, local: LocalReplica) -> Result<(), ApiError> {
         let inner = &self.inner;
         let replica = local.replica_id;
         let machine =
@@ -305,10 +338,8 @@ impl Registry {
                 ApiError::new(fault_code(&why), format!("{shard}: {why}"))
             }
         })?;
-        let reserved = local.range();
-        let ids = (shard, replica);
         let engine = inner.state.clone();
-        let opened = Replica::new(ids, reserved, raft, state, engine, inner.transport.clone());
+        let opened = Replica::new(shard, local, raft, state, engine, inner.transport.clone());
         inner
             .replicas
             .write()
@@ -359,87 +390,9 @@ impl Registry {
         Ok(answer.created)
     }
 
-    /// Stops a replica and deletes everything of it. Its id, and lower ones, never come back to this node.
-    pub async fn retire(&self, shard: ShardId, replica: ReplicaId) -> Result<bool, ApiError> {
-        let _one = self.inner.changing.lock().await;
-        let present = self.get(shard).filter(|present| present.replica_id <= replica);
-        let faulted = self.faulted().get(&shard).filter(|f| f.local.replica_id <= replica).cloned();
-        let (table, range) = match (&present, &faulted) {
-            (Some(present), _) => self.held_range(present)?,
-            (None, Some(faulted)) => (Some(faulted.local.table_id), faulted.local.range()),
-            (None, None) => return Ok(false),
-        };
-        if let Some(present) = &present {
-            self.inner.replicas.write().expect("no holder of this lock panics").remove(&shard);
-            let _ = present.raft.shutdown().await;
-            // The library does not wait for entries, or a snapshot, that are being applied. They must not bring back
-            // what is deleted below.
-            let state = present.state.clone();
-            let withdrawn = tokio::task::spawn_blocking(move || state.withdraw_rows()).await;
-            withdrawn.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
-        }
-        self.inner.faulted.write().expect("no holder of this lock panics").remove(&shard);
-        self.write_durably(removal(shard, replica, table.map(|t| (t, &range)))).await?;
-        self.inner.log.destroy(shard.0).await?;
-        tracing::info!(%shard, %replica, "replica removed from this node");
-        Ok(true)
-    }
-
-    /// Retires a replica if the shard's confirmed leader says that it is no member any more.
-    pub async fn retire_if_removed(
-        &self,
-        shard: ShardId,
-        replica: ReplicaId,
-        leader: NodeId,
-    ) -> Result<bool, ApiError> {
-        let transport = self.transport();
-        let request = ReadIndexRequest { shard_id: shard.0, from_replica: replica.0 };
-        let mut peer = transport.peer(leader)?;
-        let answer =
-            transport.delayed(leader, Duration::from_secs(2), peer.read_index(request)).await;
-        match answer {
-            Err(error) if error.code == ErrorCode::Refused => self.retire(shard, replica).await,
-            Err(error) => Err(error),
-            Ok(_) => Ok(false),
-        }
-    }
-
-    /// Takes a replica whose stored data are damaged out of service, so that another one leads and serves. What is on
-    /// disk stays as it is.
-    pub fn take_out(&self, replica: &Arc<Replica>, error: &ApiError) {
-        let shard = replica.shard_id;
-        let stored = self.inner.state.get(Space::Meta, &keys::node::replica(shard));
-        let Some(local) =
-            stored.ok().flatten().and_then(|stored| decode::<LocalReplica>(&stored).ok())
-        else {
-            return;
-        };
-        {
-            let mut replicas = self.inner.replicas.write().expect("no holder of this lock panics");
-            if replicas.get(&shard).is_none_or(|present| present.replica_id != replica.replica_id) {
-                return;
-            }
-            replicas.remove(&shard);
-        }
-        tracing::error!(%shard, %error, "a damaged replica is taken out of service; others go on");
-        let fault = Faulted { local, error: error.clone() };
-        self.inner.faulted.write().expect("no holder of this lock panics").insert(shard, fault);
-        let stopped = replica.clone();
-        tokio::spawn(async move { stopped.raft.shutdown().await });
-    }
-
-    fn held_range(&self, replica: &Replica) -> Result<(Option<TableId>, KeyRange), ApiError> {
-        if let Some(descriptor) = replica.state.descriptor() {
-            return Ok((Some(descriptor.table_id), descriptor.range.clone()));
-        }
-        // Still empty: there is nothing to delete but what a snapshot may have begun to write.
-        let stored = self.inner.state.get(Space::Meta, &keys::node::replica(replica.shard_id))?;
-        let local = stored.and_then(|stored| decode::<LocalReplica>(&stored).ok());
-        Ok((local.map(|l| l.table_id), replica.reserved.clone()))
-    }
-
-    /// Stops every group. Their state stays.
+    /// Stops every group, for good. Their state stays.
     pub async fn shutdown(&self) {
+        *self.inner.changing.lock().await = Lifetime::Stopped;
         let all = std::mem::take(
             &mut *self.inner.replicas.write().expect("no holder of this lock panics"),
         );
@@ -449,20 +402,17 @@ impl Registry {
     }
 }
 
-/// The batch that deletes a replica and remembers that it was removed.
-fn removal(shard: ShardId, replica: ReplicaId, rows: Option<(TableId, &KeyRange)>) -> WriteBatch {
-    let mut batch = WriteBatch::new();
-    if let Some((table, range)) = rows {
-        let (start, end) = keys::rows(table, range);
-        batch.delete_range(Space::Data, start, end);
-    }
-    let (start, end) = keys::sessions(shard);
-    batch.delete_range(Space::Sessions, start.clone(), end.clone());
-    batch.delete_range(Space::Staging, start.clone(), end.clone());
-    batch.delete_range(Space::Meta, start, end);
-    batch.delete(Space::Meta, keys::node::replica(shard));
-    batch.put(Space::Meta, keys::node::tombstone(shard), replica.0.to_be_bytes().to_vec());
-    batch
+fn read_local(stored: &[u8]) -> Result<LocalReplica, EngineError> {
+    decode(stored).map_err(|why| EngineError::corruption(format!("replica record: {why}")))
+}
+
+/// Does the whole work even if the caller goes away, as that of a call does whose patience is over: a change done by half
+/// would stay so until the next start.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|why| Err(ApiError::new(ErrorCode::Internal, why.to_string())))
 }
 
 fn group_config(timing: &RaftTiming, shard: ShardId) -> Result<openraft::Config, ApiError> {
