@@ -166,9 +166,9 @@ impl proto::PolicyRequest {
         Self { policy_toml: text.as_bytes().to_vec().into(), dry_run, owner: owner.into() }
     }
 
-    /// Whether it only asks.
+    /// Whether it only asks: nothing is given, and nobody gives it.
     pub fn is_question(&self) -> bool {
-        self.policy_toml.is_empty()
+        self.policy_toml.is_empty() && self.owner.is_empty()
     }
 }
 

@@ -56,24 +56,28 @@ impl Replica {
         command: Command,
     ) -> Result<(LogId, CommandResult), ApiError> {
         let until = self.patience();
-        let mut lead = self.lead();
-        if lead.replica.is_none() {
-            let Some(next) = self.lead_after(lead, until).await else {
-                return Err(self.error(ErrorCode::Unavailable, "no leader is known"));
-            };
-            lead = next;
-        }
-        match self.propose(command).await {
-            Err(error) if error.code == ErrorCode::NotLeader => {
-                if lead.replica != Some(self.replica_id.0) {
-                    return Err(error);
-                }
-                // Refused while handing over, or on the way out: whether it was appended is open, so it is not
-                // proposed again here. The client does that, with the same sequence number.
-                let _ = self.lead_after(lead, until).await;
-                Err(self.error(ErrorCode::NotLeader, "the lead has gone to another replica"))
+        loop {
+            let mut lead = self.lead();
+            if lead.replica.is_none() {
+                let Some(next) = self.lead_after(lead, until).await else {
+                    return Err(self.error(ErrorCode::Unavailable, "no leader is known"));
+                };
+                lead = next;
             }
-            done => done,
+            let refused = match self.propose(command.clone()).await {
+                Err(error) if error.code == ErrorCode::NotLeader => error,
+                done => return done,
+            };
+            if lead.replica != Some(self.replica_id.0) {
+                return Err(refused);
+            }
+            // A new leader takes no writes before a quorum has answered it. Should the refused one be in the log
+            // after all, the state machine knows its sequence number and applies it once.
+            if self.leader_barrier().await.is_ok() && Instant::now() < until {
+                continue;
+            }
+            let _ = self.lead_after(lead, until).await;
+            return Err(self.error(ErrorCode::NotLeader, "the lead has gone to another replica"));
         }
     }
 

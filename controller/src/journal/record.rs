@@ -112,8 +112,9 @@ impl Journal {
             let (id, age_ms) = (old.directive.id, now_unix_ms.saturating_sub(old.changed_unix_ms));
             match old.state {
                 DirectiveState::Checked if runs_by_itself(directive.kind, mode) => {
-                    // The mode has changed since: the new one runs, the old one has nothing to wait for.
-                    let change = Change::to(DirectiveState::Cancelled, "planned again in mode act");
+                    // The mode has changed since: the new one runs, the old one has nothing to wait for. It did not come to
+                    // nothing, so the same change may be made again soon.
+                    let change = Change::to(DirectiveState::Expired, "planned again in mode act");
                     write_change(tx, grant, id, &change, now_unix_ms).await?;
                 }
                 DirectiveState::Checked => {

@@ -89,7 +89,7 @@ async fn only_what_the_mode_allows_starts_and_what_waits_is_not_stored_twice() {
             .expect("sql");
         assert_eq!(run.expect("new").started, [DirectiveId(3)]);
         let old = journal.directive(DirectiveId(1)).await.expect("kept");
-        assert_eq!(old.state, S::Cancelled);
+        assert_eq!(old.state, S::Expired);
     }
 }
 
