@@ -248,14 +248,13 @@ impl Improvement {
         });
         let start = match self.mean_share_at_start {
             s if s.abs() < 0.005 => "the two tables began alike".into(),
-            s if s > 0.0 => {
-                format!("orders had begun {} better by the luck of hashing", percent(s))
-            }
-            s => format!("orders had begun {} worse by the luck of hashing", percent(-s)),
+            s if s > 0.0 => format!("orders was {} faster before anything moved", percent(s)),
+            s => format!("orders was {} slower before anything moved", percent(-s)),
         };
+        let way = if self.mean_share < 0.0 { "raises" } else { "lowers" };
         format!(
-            "acting lowers the mean read latency by {}{most}; {start}",
-            percent(self.mean_share)
+            "acting {way} the mean read latency by {}{most}; {start}",
+            percent(self.mean_share.abs())
         )
     }
 }
@@ -377,7 +376,8 @@ mod tests {
         let text = report(Tally { acknowledged: 5, verified: 5, lost: 0, unknown: 1 }).text();
         assert!(text.contains("orders: moved by isobar"), "{text}");
         assert!(
-            text.contains("by 60 %") && text.contains("10 % worse by the luck of hashing"),
+            text.contains("lowers the mean read latency by 60 %")
+                && text.contains("10 % slower before anything moved"),
             "{text}"
         );
         assert!(text.contains("5 acknowledged, 5 verified, 0 lost"), "{text}");
