@@ -98,6 +98,8 @@ codes! {
     File = "ISO-5004", "check the path and its permissions";
     /// The policy contradicts itself.
     BadPolicy = "ISO-5005", "correct the policy; the active one stays in force";
+    /// A program that the command needs is not installed.
+    MissingProgram = "ISO-5006", "on Debian and Ubuntu: `apt-get install etcd-server redis-server`; or leave out --against";
     /// A downloaded or local data file is not the pinned one.
     WrongHash = "ISO-6001", "nothing was kept; try again, or check the source";
     /// A data file has a line that cannot be read.

@@ -2,14 +2,16 @@
 //!
 //! A child's stdin is a pipe that its parent holds open and never writes to. Its end means that the
 //! parent is gone, however it went, and the child stops (`--exit-with-parent`). So even a parent that
-//! was killed with -9 leaves no process.
+//! was killed with -9 leaves no process. Programs of others are made to do the same, see `foreign`.
 
+mod foreign;
 mod parent;
 mod ports;
 mod probe;
 mod settings;
 mod signals;
 
+pub use foreign::find_program;
 pub use parent::exit_with_parent;
 pub use ports::{check_free, free_addresses};
 pub use settings::{controller_toml, node_toml};
@@ -44,11 +46,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(40);
 pub struct ProcessSpec {
     /// Its name, for people: `node n2`.
     pub name: String,
-    /// Arguments of this program: a subcommand and its options.
+    /// Another program; none: this one again.
+    pub program: Option<PathBuf>,
+    /// Its arguments; of this program: a subcommand and its options.
     pub args: Vec<OsString>,
     /// Where stdout and stderr go; appended to.
     pub log: PathBuf,
-    /// Where it answers `/readyz`.
+    /// Where it listens; this program answers `/readyz` there.
     pub address: SocketAddr,
 }
 
@@ -62,7 +66,7 @@ impl ProcessSpec {
         address: SocketAddr,
     ) -> Self {
         let args = [command.into(), "--config".into(), config.into(), "--exit-with-parent".into()];
-        Self { name: name.into(), args: args.into(), log, address }
+        Self { name: name.into(), program: None, args: args.into(), log, address }
     }
 }
 
@@ -76,14 +80,16 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this program again with other arguments.
+    /// Starts it.
     pub fn start(spec: ProcessSpec) -> Result<Self, ApiError> {
-        let program = std::env::current_exe().map_err(|why| {
-            ApiError::new(ErrorCode::Internal, format!("this program's path: {why}"))
-        })?;
+        let mut command = match &spec.program {
+            Some(program) => foreign::command(program),
+            None => Command::new(std::env::current_exe().map_err(|why| {
+                ApiError::new(ErrorCode::Internal, format!("this program's path: {why}"))
+            })?),
+        };
         let log = open_log(&spec.log)?;
         let copy = log.try_clone().map_err(|why| file_error(&spec.log, &why))?;
-        let mut command = Command::new(program);
         command.args(&spec.args).stdin(Stdio::piped()).stdout(log).stderr(copy);
         // A group of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
         command.process_group(0).kill_on_drop(true);
@@ -131,10 +137,20 @@ impl Process {
 
     /// Waits until `/readyz` answers 200.
     pub async fn wait_ready(&mut self, limit: Duration) -> Result<(), ApiError> {
+        let address = self.spec.address;
+        self.wait_until(limit, || probe::readyz(address)).await
+    }
+
+    /// Waits until a probe finds nothing any more that it waits for.
+    pub async fn wait_until<P: Future<Output = Result<(), String>>>(
+        &mut self,
+        limit: Duration,
+        mut probe: impl FnMut() -> P,
+    ) -> Result<(), ApiError> {
         let deadline = Instant::now() + limit;
         loop {
             self.check()?;
-            let waits_for = match probe::readyz(self.spec.address).await {
+            let waits_for = match probe().await {
                 Ok(()) => return Ok(()),
                 Err(why) => why,
             };
