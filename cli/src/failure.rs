@@ -9,6 +9,9 @@ pub struct Exit(pub u8);
 /// All went well.
 pub const DONE: Exit = Exit(0);
 
+/// Stopped by Ctrl-C or SIGTERM before its end.
+pub const INTERRUPTED: Exit = Exit(130);
+
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -1,43 +1,103 @@
 //! `isobar bench`: timings on this machine. Figures are reported, nothing is asserted.
 
 use crate::{args::Global, failure::Outcome, screen::Screen};
-use clap::{Args, Subcommand, builder::RangedU64ValueParser, value_parser};
-use isobar_api::limits;
-use std::time::Duration;
+use clap::{Args, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use isobar_api::{limits, table::AckLevel};
+use isobar_benches::work::Work;
+use isobar_client::ReadLevel;
+use std::{path::PathBuf, time::Duration};
 
 /// What to time.
 #[derive(Subcommand, Debug)]
 pub enum Bench {
-    /// Reads and writes against three nodes of its own, with fsync on
-    Kv(Kv),
+    /// Reads and writes against servers started for it, with fsync on: Isobar's, and its peers' if asked for
+    Kv(Box<Kv>),
     /// Plans per second for a made-up cluster
     Planner(Planner),
 }
 
-/// Load on a cluster that is started for it and removed afterwards.
+/// Load on servers that are started for it and removed afterwards.
 #[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Every system gets the same requests. Runs are interleaved: each round runs all systems, one after the other.
+With `-o json` the last line of stdout is one JSON document. What is measured and how: docs/src/performance.md.")]
 pub struct Kv {
-    /// Length of each run
+    /// Peers to measure side by side; `etcd` and `redis-server` must be installed
+    #[arg(long, value_delimiter = ',', value_name = "PEER,...")]
+    pub against: Vec<Peer>,
+    /// Kinds of work: write, read, ycsb-a to ycsb-f, trace
+    #[arg(long, value_delimiter = ',', default_value = "write,read", value_name = "WORK,...")]
+    pub work: Vec<Work>,
+    /// Length of all rounds of one system at one kind of work together
     #[arg(long, default_value_t = 10, value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(1..))]
+        value_parser = value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
-    /// Tasks with one request in flight each, on one shared client
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64], value_name = "N,...",
+    /// Rounds that the seconds are shared out to
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Clients; each has one request in flight, unless a rate is given
+    #[arg(long, default_value_t = 64,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_024))]
-    pub clients: Vec<usize>,
-    /// Shards the keys are spread over
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_name = "N,...",
-        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
-    pub shards: Vec<u64>,
-    /// Distinct keys
+    pub clients: usize,
+    /// Ways of connecting: one handle that all clients share, or one of its own for each
+    #[arg(long, value_delimiter = ',', default_value = "shared,own", value_name = "WAY,...")]
+    pub connections: Vec<Connections>,
+    /// Requests that come per second, answered or not (open loop), instead of as fast as answers allow
+    #[arg(long, value_name = "PER_SECOND", value_parser = value_parser!(u64).range(1..=10_000_000))]
+    pub rate: Option<u64>,
+    /// Which rows `write` and `read` touch
+    #[arg(long, value_enum, default_value = "uniform")]
+    pub skew: Skew,
+    /// Rows that are loaded first
     #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..100_000_000))]
     pub keys: u64,
     /// Length of a value
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::VALUE_BYTES_MAX as u64))]
     pub value_bytes: usize,
-    /// Seed of keys and values
+    /// Access trace that `trace` follows, instead of the recorded one; at most a million accesses of it
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Shards that Isobar spreads the rows over
+    #[arg(long, default_value_t = 1,
+        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
+    pub shards: u64,
+    /// When Isobar acknowledges a write: majority, all, leader or a number of voters
+    #[arg(long, default_value = "majority", value_name = "LEVEL")]
+    pub ack: AckLevel,
+    /// How Isobar reads: linearizable, bounded:MILLISECONDS or local
+    #[arg(long, default_value = "linearizable", value_name = "LEVEL")]
+    pub read: ReadLevel,
+    /// Seed of requests and values
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// A system to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// Three members, as they come.
+    Etcd,
+    /// With an append-only file and `appendfsync always`: alone, and with two replicas and `WAIT 1`.
+    Redis,
+}
+
+/// How clients share connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Connections {
+    /// One handle for all clients
+    Shared,
+    /// A handle for each client
+    Own,
+}
+
+/// Which rows are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Skew {
+    /// Each as often as any other
+    Uniform,
+    /// A few very often
+    Zipfian,
 }
 
 /// Planning without a cluster.

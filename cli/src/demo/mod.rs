@@ -20,7 +20,7 @@ mod workload;
 
 use crate::{
     commands::demo::Demo,
-    failure::{DONE, Exit, Failure, Outcome},
+    failure::{DONE, Exit, Failure, INTERRUPTED, Outcome},
     processes::stop_on_signal,
     screen::Screen,
 };
@@ -44,8 +44,6 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use workload::Workload;
 
-/// Exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: Exit = Exit(130);
 /// How long a day of the readers takes: a second is ten minutes, however long the run. Faster, and an arrival series
 /// of a few reads a second could not be told from chance before the readers have moved on.
 const DAY_LENGTH_MS: u64 = 144_000;
