@@ -7,7 +7,7 @@ use crate::{
     link::{Answer, Job, LaneKind},
     route::{self, Need},
 };
-use isobar_api::{ApiError, ErrorCode, NodeId, ShardEntry, ShardId, proto};
+use isobar_api::{ApiError, ErrorCode, NodeId, ShardEntry, proto};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
@@ -80,13 +80,9 @@ impl Attempts {
         let now = Instant::now();
         let patience = Duration::from_millis(self.core.config.attempt_timeout_ms);
         let deadline = self.deadline.min(now + patience);
-        let shard = ShardId(item.shard_id);
-        let lane = self.core.lane_of(shard, self.kind);
         let job = Job { item, size_bytes, deadline, alone: self.alone };
         self.sent += 1;
-        let answer = self.core.exchange(node, lane, job).await;
-        self.core.note_pace(shard, &answer);
-        answer
+        self.core.exchange(node, self.kind, job).await
     }
 
     /// After a failure: returns when it is time to try again, or the error to give up with.

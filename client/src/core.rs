@@ -9,9 +9,9 @@ use crate::{
     route::Way,
     session::Session,
 };
-use isobar_api::{ApiError, ErrorCode, NodeId, ShardId};
+use isobar_api::{ApiError, ErrorCode, NodeId};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -26,8 +26,6 @@ pub(crate) struct Core {
     pub(crate) session: Arc<Session>,
     pub(crate) refresher: Refresher,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
-    /// Shards that did not answer in time when last asked.
-    slow: Mutex<BTreeSet<ShardId>>,
     permits: Semaphore,
 }
 
@@ -39,7 +37,6 @@ impl Core {
             session: Session::new(rand::random()),
             refresher: Refresher::default(),
             links: Mutex::default(),
-            slow: Mutex::default(),
             permits: Semaphore::new(config.max_in_flight),
             config,
         }))
@@ -97,24 +94,6 @@ impl Core {
             own_region: home.is_some() && home == region.as_ref(),
             measured_ms: link.and_then(|l| l.measured_ms()),
         }
-    }
-
-    /// The lane for an item of a shard.
-    pub(crate) fn lane_of(&self, shard: ShardId, kind: LaneKind) -> LaneKind {
-        let slow = self.slow.lock().expect("no code panics while it holds this lock");
-        if slow.contains(&shard) { LaneKind::Slow } else { kind }
-    }
-
-    /// Remembers whether a shard answers in time.
-    pub(crate) fn note_pace(&self, shard: ShardId, answer: &Result<Answer, Failure>) {
-        let mut slow = self.slow.lock().expect("no code panics while it holds this lock");
-        match answer {
-            Ok(_) => slow.remove(&shard),
-            Err(Failure::Answered(error)) if error.code == ErrorCode::DeadlineExceeded => {
-                slow.insert(shard)
-            }
-            Err(_) => false,
-        };
     }
 
     /// Sends one item to a node, over the emulated distance where there is one.

@@ -43,14 +43,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) type Answer = kv_result::Result;
 type AnswerTo = oneshot::Sender<Result<Answer, Failure>>;
 
-/// Reads and writes do not wait for each other, and neither for shards that are stuck: a request is
-/// answered when the last of its items is.
+/// Reads and writes do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneKind {
     Reads,
     Writes,
-    /// Items of shards that did not answer in time when last asked.
-    Slow,
 }
 
 /// One item that waits to be sent.
@@ -60,6 +57,14 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     /// Sent in a request of its own, because its answer did not fit together with others.
     pub(crate) alone: bool,
+}
+
+/// A request under way.
+struct Open {
+    /// Who waits for which item; `None`: has its answer.
+    answers: Vec<Option<AnswerTo>>,
+    kind: LaneKind,
+    started: Instant,
 }
 
 #[derive(Default)]
@@ -81,7 +86,6 @@ pub(crate) struct Link {
     stamp: ClusterStamp,
     reads: Mutex<Lane>,
     writes: Mutex<Lane>,
-    slow: Mutex<Lane>,
     born: Instant,
     suspect_until_ms: AtomicU64,
     measured_us: AtomicU64,
@@ -124,7 +128,6 @@ impl Link {
             stamp,
             reads: Mutex::default(),
             writes: Mutex::default(),
-            slow: Mutex::default(),
             born: Instant::now(),
             suspect_until_ms: AtomicU64::new(0),
             measured_us: AtomicU64::new(0),
@@ -182,7 +185,6 @@ impl Link {
         let lane = match kind {
             LaneKind::Reads => &self.reads,
             LaneKind::Writes => &self.writes,
-            LaneKind::Slow => &self.slow,
         };
         lane.lock().expect("no code panics while it holds this lock")
     }
@@ -228,22 +230,26 @@ impl Link {
         let mut service = KvClient::new(self.channel.clone())
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-        match tokio::time::timeout_at(deadline, service.execute(message)).await {
-            Ok(Ok(response)) => {
-                self.succeeded(kind, started);
-                self.deliver(kind, answers, response.into_inner());
+        let mut open = Open { answers: answers.into_iter().map(Some).collect(), kind, started };
+        let received = async {
+            let mut answers = service.execute(message).await?.into_inner();
+            while let Some(message) = answers.message().await? {
+                self.deliver(&mut open, message);
             }
+            Ok::<(), tonic::Status>(())
+        };
+        let failure = match tokio::time::timeout_at(deadline, received).await {
+            Ok(Ok(())) => Failure::Lost(format!("{} left out an answer", self.node)),
             Ok(Err(status)) => {
                 let failure = Failure::from_status(&status, Some(self.node));
                 if failure.is_transport() {
                     self.suspect();
                 }
                 if matches!(failure, Failure::TooLarge) {
-                    self.lane(kind).answer_bytes = limits::MESSAGE_BYTES_MAX / answers.len();
+                    let items = open.answers.len().max(1);
+                    self.lane(kind).answer_bytes = limits::MESSAGE_BYTES_MAX / items;
                 }
-                for answer_to in answers {
-                    let _ = answer_to.send(Err(failure.clone()));
-                }
+                failure
             }
             Err(_) => {
                 // A caller in more of a hurry than the node ever was has learned nothing about it.
@@ -251,33 +257,28 @@ impl Link {
                 if self.measured_ms().is_none_or(|usual_ms| waited_ms >= 2.0 * usual_ms) {
                     self.suspect();
                 }
-                for answer_to in answers {
-                    let why = format!("{} did not answer in time", self.node);
-                    let _ = answer_to.send(Err(Failure::Lost(why)));
-                }
+                Failure::Lost(format!("{} did not answer in time", self.node))
             }
+        };
+        for answer_to in open.answers.into_iter().flatten() {
+            let _ = answer_to.send(Err(failure.clone()));
         }
     }
 
-    fn deliver(&self, kind: LaneKind, answers: Vec<AnswerTo>, response: proto::KvResponse) {
-        if response.results.len() != answers.len() {
-            let message = format!(
-                "{} sent {} answers to {} requests",
-                self.node,
-                response.results.len(),
-                answers.len()
-            );
-            for answer_to in answers {
-                let _ = answer_to.send(Err(Failure::Lost(message.clone())));
-            }
-            return;
+    /// Hands out the answers of one message.
+    fn deliver(&self, open: &mut Open, message: proto::KvResponse) {
+        if open.answers.iter().all(Option::is_some) {
+            self.succeeded(open.started);
         }
-        let each = response.encoded_len() / answers.len().max(1);
+        let each = message.encoded_len() / message.results.len().max(1);
         {
-            let mut lane = self.lane(kind);
+            let mut lane = self.lane(open.kind);
             lane.answer_bytes = (3 * lane.answer_bytes + each) / 4;
         }
-        for (answer_to, result) in answers.into_iter().zip(response.results) {
+        for result in message.results {
+            // A second answer, or one to nothing that was asked, is no answer to anybody.
+            let asked = open.answers.get_mut(result.item as usize).and_then(Option::take);
+            let Some(answer_to) = asked else { continue };
             let answer = match result.result {
                 Some(kv_result::Result::Error(error)) => Err(Failure::Answered(error.into())),
                 Some(answer) => Ok(answer),
@@ -288,12 +289,9 @@ impl Link {
         }
     }
 
-    fn succeeded(&self, kind: LaneKind, started: Instant) {
+    /// The first answers have come: how long the last ones take says nothing about the way.
+    fn succeeded(&self, started: Instant) {
         self.suspect_until_ms.store(0, Relaxed);
-        if kind == LaneKind::Slow {
-            // How long a stuck shard takes says nothing about the way.
-            return;
-        }
         let us = (started.elapsed().as_micros() as u64).max(1);
         let smoothed = match self.measured_us.load(Relaxed) {
             0 => us,

@@ -75,8 +75,13 @@ fn json(value: &impl Serialize) -> bytes::Bytes {
 
 #[tonic::async_trait]
 impl Kv for NodeApi {
-    async fn execute(&self, request: Request<KvRequest>) -> Result<Response<KvResponse>, Status> {
-        Ok(Response::new(self.kv.execute(request.into_inner()).await?))
+    type ExecuteStream = Frames<KvResponse>;
+
+    async fn execute(
+        &self,
+        request: Request<KvRequest>,
+    ) -> Result<Response<Self::ExecuteStream>, Status> {
+        Ok(Response::new(Box::pin(self.kv.execute(request.into_inner())?)))
     }
 }
 

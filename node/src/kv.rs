@@ -9,7 +9,7 @@ use crate::{
     replica::{ReadFreshness, Replica},
     shard::{Command, CommandResult, Mutation, WriteCommand, WriteOutcome, keys},
 };
-use futures::future::join_all;
+use futures::{Stream, StreamExt, TryStreamExt, stream::FuturesUnordered};
 use isobar_api::{
     ApiError, ErrorCode, Hlc, NodeId, Region, ShardDescriptor, ShardId, Version, limits,
     proto::{
@@ -68,6 +68,13 @@ impl AnswerRoom {
     }
 }
 
+/// What the items of one request have in common.
+struct Work {
+    region: Option<Region>,
+    deadline: Duration,
+    room: AnswerRoom,
+}
+
 /// Counts a request as long as it is worked on.
 struct InFlight<'a>(&'a AtomicUsize);
 impl Drop for InFlight<'_> {
@@ -101,13 +108,13 @@ impl KvService {
         (self.inner.requests.load(Ordering::Relaxed), self.inner.refused.load(Ordering::Relaxed))
     }
 
-    /// Executes the items of a request side by side; one result per item, in order. An answer that would be larger than
-    /// a message may be is the status `OUT_OF_RANGE`, as it would be if it were found too large when it is sent.
-    ///
-    /// The answer waits for the slowest item, so a shard that stalls holds up what came in the same request, for the
-    /// request's deadline at most. Ending such items earlier would do harm: a write that is given up is in the log all
-    /// the same, and its repeat is logged again. The client limits the damage by several smaller requests at once.
-    pub async fn execute(&self, request: KvRequest) -> Result<KvResponse, Status> {
+    /// Executes the items of a request side by side. Each message has the results that were there together, so a shard
+    /// that stalls holds up nothing else of the request. Rows that would not fit into one message end the stream with
+    /// the status `OUT_OF_RANGE`.
+    pub fn execute(
+        &self,
+        request: KvRequest,
+    ) -> Result<impl Stream<Item = Result<KvResponse, Status>> + Send + use<>, Status> {
         if request.items.len() > limits::REQUEST_ITEMS_MAX {
             let message = format!("{} items in one request", request.items.len());
             return Err(ApiError::new(ErrorCode::BatchSize, message).into());
@@ -120,30 +127,37 @@ impl KvService {
             0 => Duration::from_secs(10),
             ms => Duration::from_millis(ms.min(limits::DEADLINE_MS_MAX)),
         };
-        let room = AnswerRoom::default();
-        let items =
-            request.items.into_iter().map(|item| self.item(item, region.as_ref(), deadline, &room));
-        let results = join_all(items).await;
-        if room.is_exceeded() {
-            return Err(Status::out_of_range(TOO_LARGE));
-        }
-        let results = results
-            .into_iter()
-            .map(|result| {
-                let result = result.unwrap_or_else(|error| kv_result::Result::Error(error.into()));
-                KvResult { result: Some(result) }
+        let work = Arc::new(Work { region, deadline, room: AnswerRoom::default() });
+        let items: FuturesUnordered<_> = (0..)
+            .zip(request.items)
+            .map(|(at, item)| {
+                let (service, work) = (self.clone(), work.clone());
+                async move {
+                    let result = service.item(item, &work).await;
+                    let result =
+                        result.unwrap_or_else(|error| kv_result::Result::Error(error.into()));
+                    KvResult { result: Some(result), item: at }
+                }
             })
             .collect();
-        Ok(KvResponse { results })
+        Ok(items.ready_chunks(limits::REQUEST_ITEMS_MAX).map(move |results| {
+            if work.room.is_exceeded() {
+                return Err(Status::out_of_range(TOO_LARGE));
+            }
+            Ok(KvResponse { results })
+        }))
     }
 
-    async fn item(
-        &self,
-        item: KvItem,
-        region: Option<&Region>,
-        deadline: Duration,
-        room: &AnswerRoom,
-    ) -> Result<kv_result::Result, ApiError> {
+    /// The same for callers in this process that want all results at once, in the order of the items.
+    pub async fn execute_all(&self, request: KvRequest) -> Result<Vec<KvResult>, Status> {
+        let answers: Vec<KvResponse> = self.execute(request)?.try_collect().await?;
+        let mut results: Vec<KvResult> = answers.into_iter().flat_map(|a| a.results).collect();
+        results.sort_unstable_by_key(|result| result.item);
+        Ok(results)
+    }
+
+    async fn item(&self, item: KvItem, work: &Work) -> Result<kv_result::Result, ApiError> {
+        let (region, deadline, room) = (work.region.as_ref(), work.deadline, &work.room);
         let busy = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
         let _guard = InFlight(&self.inner.in_flight);
         if busy >= self.inner.requests_max {

@@ -1,7 +1,10 @@
 //! The gRPC side of the fake nodes.
 
 use super::{Seen, State, lock, table};
-use futures::stream::{Empty, empty};
+use futures::{
+    StreamExt,
+    stream::{BoxStream, Empty, empty, iter},
+};
 use isobar_api::{ApiError, ErrorCode, NodeId, proto};
 use proto::{kv_item::Op, kv_server::Kv, node_server};
 use std::{
@@ -42,10 +45,12 @@ impl Node {
 
 #[tonic::async_trait]
 impl Kv for Node {
+    type ExecuteStream = BoxStream<'static, Result<proto::KvResponse, Status>>;
+
     async fn execute(
         &self,
         request: Request<proto::KvRequest>,
-    ) -> Result<Response<proto::KvResponse>, Status> {
+    ) -> Result<Response<Self::ExecuteStream>, Status> {
         let cluster = request.metadata().get(proto::CLUSTER_HEADER).cloned();
         if cluster.is_some_and(|id| id.as_bytes() != lock(&self.state).cluster_id.as_bytes()) {
             return Err(ApiError::new(ErrorCode::Refused, "another cluster").into());
@@ -53,13 +58,7 @@ impl Kv for Node {
         let request = request.into_inner();
         self.check_up()?;
         self.note(&request);
-        let work = {
-            let state = lock(&self.state);
-            match request.items.iter().any(|item| state.stuck.contains(&item.shard_id)) {
-                true => Duration::from_millis(request.deadline_ms),
-                false => state.work,
-            }
-        };
+        let work = lock(&self.state).work;
         tokio::time::sleep(work).await;
         let mut state = lock(&self.state);
         let keys: usize = request
@@ -71,16 +70,27 @@ impl Kv for Node {
             return Err(Status::out_of_range("message length too large"));
         }
         let writes = request.items.iter().any(|item| matches!(item.op, Some(Op::Write(_))));
-        let result = |result: Result<_, ApiError>| proto::KvResult {
-            result: Some(result.unwrap_or_else(|e| proto::kv_result::Result::Error(e.into()))),
-        };
-        let results =
-            request.items.into_iter().map(|item| result(state.item(self.node, item))).collect();
+        let late = Duration::from_millis(request.deadline_ms);
+        let (mut quick, mut stuck) = (Vec::new(), Vec::new());
+        for (at, item) in (0..).zip(request.items) {
+            let is_stuck = state.stuck.contains(&item.shard_id);
+            let result = state.item(self.node, item);
+            let result = result.unwrap_or_else(|e| proto::kv_result::Result::Error(e.into()));
+            let results = vec![proto::KvResult { result: Some(result), item: at }];
+            let answers = if is_stuck { &mut stuck } else { &mut quick };
+            answers.push(Ok(proto::KvResponse { results }));
+        }
+        // The last one first: the order of answers says nothing.
+        quick.reverse();
         if writes && state.lose_answers > 0 {
             state.lose_answers -= 1;
             return Err(Status::unavailable("connection reset"));
         }
-        Ok(Response::new(proto::KvResponse { results }))
+        let in_the_end = move |answer| async move {
+            tokio::time::sleep(late).await;
+            answer
+        };
+        Ok(Response::new(iter(quick).chain(iter(stuck).then(in_the_end)).boxed()))
     }
 }
 

@@ -191,16 +191,20 @@ impl MetaClient {
         };
         let request =
             KvRequest { items: vec![item], deadline_ms: 2_000, client_region: String::new() };
-        let response = if node == self.members.own().node_id {
-            let answer = self.kv.execute(request).await;
+        let results = if node == self.members.own().node_id {
+            let answer = self.kv.execute_all(request).await;
             answer.map_err(|status| ApiError::from_status(&status))?
         } else {
             let client = KvClient::new(self.transport.channel(node)?);
             let mut client = client.max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
             let timeout = Duration::from_millis(2_500);
-            self.transport.delayed(node, timeout, client.execute(request)).await?
+            let call = async {
+                let mut answers = client.execute(request).await?.into_inner();
+                Ok(tonic::Response::new(answers.message().await?.unwrap_or_default()))
+            };
+            self.transport.delayed(node, timeout, call).await?.results
         };
-        match response.results.into_iter().next().and_then(|r| r.result) {
+        match results.into_iter().next().and_then(|r| r.result) {
             Some(kv_result::Result::Error(error)) => Err(error.into()),
             Some(result) => Ok(result),
             None => Err(unexpected()),

@@ -27,9 +27,9 @@ async fn an_answer_that_fits_into_no_message_is_given_up_while_it_is_read() {
         let op = Op::Get(GetOp { keys: vec![b"k".as_slice().into(); keys], read: Some(read) });
         let item = KvItem { shard_id: 5, epoch, op: Some(op) };
         let items = vec![item; items];
-        kv.execute(KvRequest { items, deadline_ms: 0, client_region: String::new() }).await
+        kv.execute_all(KvRequest { items, deadline_ms: 0, client_region: String::new() }).await
     };
-    assert_eq!(ask(5, 3).await.unwrap().results.len(), 3);
+    assert_eq!(ask(5, 3).await.unwrap().len(), 3);
     for (keys, items) in [(1_000, 1), (1, 17), (6, 3)] {
         let status = ask(keys, items).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::OutOfRange, "{keys} keys in {items} items");
@@ -61,8 +61,8 @@ async fn a_write_behind_a_split_is_not_acknowledged_before_it_is_known_to_be_ins
     descriptor.rule.ack = AckLevel::Leader;
     let replica = lead(&registry, descriptor).await;
     let kv = KvService::new(NodeId(1), registry, 100);
-    let before = kv.execute(write_of(b"x", 1)).await.unwrap();
-    assert!(matches!(before.results[0].result, Some(kv_result::Result::Write(_))), "{before:?}");
+    let before = kv.execute_all(write_of(b"x", 1)).await.unwrap();
+    assert!(matches!(before[0].result, Some(kv_result::Result::Write(_))), "{before:?}");
 
     disk.hold_syncs(true);
     let last = || replica.raft.metrics().borrow_watched().last_log_index;
@@ -75,13 +75,13 @@ async fn a_write_behind_a_split_is_not_acknowledged_before_it_is_known_to_be_ins
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let logged = last();
-    let writing = tokio::spawn(async move { kv.execute(write_of(b"x", 2)).await });
+    let writing = tokio::spawn(async move { kv.execute_all(write_of(b"x", 2)).await });
     while last() == logged {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     disk.hold_syncs(false);
     splitting.await.unwrap().unwrap();
-    let answer = writing.await.unwrap().unwrap().results.remove(0).result;
+    let answer = writing.await.unwrap().unwrap().remove(0).result;
     let Some(kv_result::Result::Error(error)) = answer else { panic!("{answer:?}") };
     assert_eq!(ApiError::from(error).code, ErrorCode::StaleEpoch);
 }

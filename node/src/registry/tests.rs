@@ -128,7 +128,7 @@ async fn a_damaged_row_takes_its_replica_out_of_service_and_no_other() {
     let epoch = Some(parent.state.epoch().into());
     let item = KvItem { shard_id: 5, epoch, op: Some(op) };
     let request = KvRequest { items: vec![item], ..KvRequest::default() };
-    let code = async || match kv.execute(request.clone()).await.unwrap().results.remove(0).result {
+    let code = async || match kv.execute_all(request.clone()).await.unwrap().remove(0).result {
         Some(kv_result::Result::Error(error)) => ApiError::from(error).code,
         other => panic!("{other:?}"),
     };

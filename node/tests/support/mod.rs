@@ -322,9 +322,13 @@ impl Cluster {
         let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op) };
         let request =
             KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
-        let response = KvClient::new(self.channel(node)).execute(request).await;
-        let response = response.map_err(|status| ApiError::from_status(&status))?;
-        match response.into_inner().results.remove(0).result.expect("a result") {
+        let answer = async {
+            let mut answers =
+                KvClient::new(self.channel(node)).execute(request).await?.into_inner();
+            Ok(answers.message().await?.expect("a message for the item"))
+        };
+        let answer = answer.await.map_err(|status| ApiError::from_status(&status));
+        match answer?.results.remove(0).result.expect("a result") {
             kv_result::Result::Error(error) => Err(error.into()),
             answer => Ok(answer),
         }
