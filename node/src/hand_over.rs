@@ -28,17 +28,16 @@ impl Replica {
         let until = self.patience();
         loop {
             let lead = self.lead();
-            let refused = match lead.replica {
-                Some(id) if id == self.replica_id.0 => match self.leader_barrier().await {
-                    Err(error) if error.code == ErrorCode::NotLeader => error,
-                    done => return done.map(|_| ()),
-                },
-                Some(_) => match self.follower_barrier().await {
-                    Err(error) if error.code == ErrorCode::NotLeader => error,
-                    done => return done,
-                },
-                None => self.error(ErrorCode::Unavailable, "no leader is known"),
+            let barrier = match lead.replica {
+                Some(id) if id == self.replica_id.0 => self.leader_barrier().await.map(|_| ()),
+                Some(_) => self.follower_barrier().await,
+                None => Err(self.error(ErrorCode::Unavailable, "no leader is known")),
             };
+            let Err(refused) = barrier else { return Ok(()) };
+            let leaderless = refused.code == ErrorCode::NotLeader || lead.replica.is_none();
+            if !leaderless && self.lead() == lead {
+                return Err(refused);
+            }
             let Some(next) = self.lead_after(lead, until).await else { return Err(refused) };
             if lead.replica == Some(self.replica_id.0) {
                 // Its client holds this replica for the leader: one answer sets it right for all reads to come.
@@ -69,7 +68,11 @@ impl Replica {
                 done => return done,
             };
             if lead.replica != Some(self.replica_id.0) {
-                return Err(refused);
+                if self.lead() == lead || Instant::now() >= until {
+                    return Err(refused);
+                }
+                // What was known of the leader was old.
+                continue;
             }
             // A new leader takes no writes before a quorum has answered it. Should the refused one be in the log
             // after all, the state machine knows its sequence number and applies it once.
