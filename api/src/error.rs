@@ -77,7 +77,7 @@ codes! {
     /// The data directory belongs to another cluster or node.
     ForeignDirectory = "ISO-3004", "point --data-dir at this node's own directory, or at an empty one";
     /// The data directory was written by a newer version.
-    NewerFormat = "ISO-3005", "run the newer version; going back is not supported";
+    NewerFormat = "ISO-3005", "run the version that wrote it, or give the node a new directory and let it catch up";
     /// Another process has the data directory open.
     DirectoryLocked = "ISO-3006", "stop the other process first";
     /// A directive step was refused by the node's own guards.

@@ -22,6 +22,7 @@ pub use error::{ApiError, ErrorCode};
 pub use hlc::{Hlc, Version};
 pub use ids::{DirectiveId, NodeId, PlanId, Region, ReplicaId, ShardId, TableId, Term};
 pub use shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardEntry};
+pub use wire::{parse_key, show_key};
 
 /// Generated protocol types and service stubs.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Shows a key: printable ASCII as it is, everything else as `\xNN`.
-pub(crate) fn show_key(key: &[u8]) -> String {
+pub fn show_key(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len());
     for &byte in key {
         match byte {
@@ -21,8 +21,8 @@ pub(crate) fn show_key(key: &[u8]) -> String {
     text
 }
 
-/// Reads back what [`show_key`] wrote.
-pub(crate) fn parse_key(text: &str) -> Result<Vec<u8>, String> {
+/// Reads back what [`show_key`] wrote; the error says what is wrong with a backslash.
+pub fn parse_key(text: &str) -> Result<Vec<u8>, String> {
     let mut key = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -143,6 +143,8 @@ pub enum Command {
     /// Time reads, writes and planning on this machine
     #[command(subcommand)]
     Bench(commands::bench::Bench),
+    /// Load and faults for an hour: nothing may be lost, nothing may grow
+    Soak(commands::soak::Soak),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
 }

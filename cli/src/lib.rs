@@ -14,6 +14,7 @@ mod program;
 mod reach;
 mod screen;
 mod similar;
+mod soak;
 mod units;
 mod up;
 

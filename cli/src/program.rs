@@ -11,8 +11,11 @@ use isobar_api::{ApiError, ErrorCode};
 use std::{
     io::IsTerminal,
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+/// The most that is waited for background tasks at the end.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The whole program: reads the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
@@ -33,12 +36,17 @@ pub fn main() -> ExitCode {
         out: &mut out,
         err: &mut err,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        runtime.worker_threads(worker_threads());
+    }
+    let runtime = runtime.enable_all().build();
     let exit = match runtime {
         Ok(runtime) => {
             let exit = runtime.block_on(run(cli, &mut screen));
-            // Work in the background (map refreshes) has nothing left to tell.
-            runtime.shutdown_background();
+            // Work in the background has nothing left to tell. But what it holds must be gone before the process ends: a
+            // database that is still open then meets RocksDB's statics half destroyed, and the process aborts.
+            runtime.shutdown_timeout(SHUTDOWN_WITHIN);
             exit
         }
         Err(error) => {
@@ -90,6 +98,7 @@ async fn dispatch(cli: Cli, screen: &mut Screen<'_>) -> Outcome {
         Command::Policy(verb) => commands::policy::run(verb, global, screen).await,
         Command::Config(verb) => commands::config::run(verb, global, screen),
         Command::Dataset(verb) => commands::dataset::run(verb, screen),
+        Command::Soak(args) => commands::soak::run(args, global, screen).await,
         Command::Bench(verb) => commands::bench::run(verb, global, screen).await,
         Command::Completions(args) => commands::completions::run(args, screen),
     }
@@ -98,4 +107,10 @@ async fn dispatch(cli: Cli, screen: &mut Screen<'_>) -> Outcome {
 fn now_unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |duration| duration.as_millis() as u64)
+}
+
+/// Half of the cores: the log's flusher, RocksDB and the kernel's network have work of their own, and on few cores fewer
+/// threads hand work to each other less often.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1)
 }

@@ -36,6 +36,7 @@ Commands:
   config       Show and check configuration
   dataset      List, describe and fetch public data sets
   bench        Time reads, writes and planning on this machine
+  soak         Load and faults for an hour: nothing may be lost, nothing may grow
   completions  Print a completion script for a shell
 ";
     let help = text(&output.stdout);

@@ -4,7 +4,7 @@ use crate::{
     backoff,
     core::Core,
     failure::Failure,
-    link::{Answer, Job, LaneKind},
+    lane::{Answer, Job, LaneKind},
     route::{self, Need},
 };
 use isobar_api::{ApiError, ErrorCode, NodeId, ShardEntry, proto};
@@ -28,8 +28,6 @@ pub(crate) struct Attempts {
     retry_after_ms: u64,
     /// A write: some attempt may have been applied.
     maybe_applied: bool,
-    /// Answers did not fit together with others: send alone.
-    pub(crate) alone: bool,
 }
 
 impl Attempts {
@@ -46,7 +44,6 @@ impl Attempts {
             last: None,
             retry_after_ms: 0,
             maybe_applied: false,
-            alone: false,
         }
     }
 
@@ -80,7 +77,7 @@ impl Attempts {
         let now = Instant::now();
         let patience = Duration::from_millis(self.core.config.attempt_timeout_ms);
         let deadline = self.deadline.min(now + patience);
-        let job = Job { item, size_bytes, deadline, alone: self.alone };
+        let job = Job { item, size_bytes, deadline };
         self.sent += 1;
         self.core.exchange(node, self.kind, job).await
     }
@@ -96,7 +93,6 @@ impl Attempts {
         self.maybe_applied |= self.kind == LaneKind::Writes && failure.may_have_been_applied();
         let retryable = failure.is_retryable();
         let transport = failure.is_transport();
-        let too_large = failure == Failure::TooLarge;
         let shards = match &failure {
             Failure::Answered(error) => error.shards.clone(),
             _ => Vec::new(),
@@ -118,10 +114,6 @@ impl Attempts {
         };
         self.retry_after_ms = self.retry_after_ms.max(error.retry_after_ms);
         self.last = Some(error);
-        if too_large {
-            self.alone = true;
-            return self.pause().await;
-        }
         let routing = matches!(
             code,
             Some(

@@ -12,17 +12,12 @@ pub(crate) enum Failure {
     NotSent(String),
     /// Sent, perhaps; no answer came. A write may have been applied.
     Lost(String),
-    /// The answer is larger than a message may be.
-    TooLarge,
 }
 
 impl Failure {
     pub(crate) fn from_status(status: &tonic::Status, node: Option<NodeId>) -> Self {
         if let Ok(error) = serde_json::from_slice::<ApiError>(status.details()) {
             return Self::Answered(error);
-        }
-        if status.code() == tonic::Code::OutOfRange {
-            return Self::TooLarge;
         }
         let why = match node {
             Some(node) => format!("{node}: {}", innermost(status)),
@@ -41,7 +36,7 @@ impl Failure {
     /// with its leadership. Whether the client knew that it led plays no part.
     pub(crate) fn may_have_been_applied(&self) -> bool {
         match self {
-            Self::Lost(_) | Self::TooLarge => true,
+            Self::Lost(_) => true,
             Self::NotSent(_) => false,
             Self::Answered(error) => matches!(
                 error.code,
@@ -59,7 +54,7 @@ impl Failure {
     /// so that repeating one that was applied after all returns its first answer.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
-            Self::NotSent(_) | Self::Lost(_) | Self::TooLarge => true,
+            Self::NotSent(_) | Self::Lost(_) => true,
             Self::Answered(error) => matches!(
                 error.code,
                 ErrorCode::StaleEpoch
@@ -92,10 +87,6 @@ impl Failure {
             },
             Self::NotSent(why) => ApiError::new(ErrorCode::Unreachable, why),
             Self::Lost(why) => ApiError::new(ErrorCode::Unavailable, why),
-            Self::TooLarge => {
-                let message = "the answer is larger than a message may be; ask for fewer keys";
-                ApiError::new(ErrorCode::BatchSize, message)
-            }
         }
     }
 }
@@ -156,7 +147,5 @@ mod tests {
         let error = ApiError::new(ErrorCode::Overloaded, "full").retry_after_ms(7);
         let status = tonic::Status::from(error.clone());
         assert_eq!(Failure::from_status(&status, None), Failure::Answered(error));
-        let status = tonic::Status::out_of_range("message too large");
-        assert_eq!(Failure::from_status(&status, None), Failure::TooLarge);
     }
 }

@@ -22,6 +22,7 @@ mod config;
 mod controller;
 mod core;
 mod failure;
+mod lane;
 mod link;
 mod read;
 mod refresh;

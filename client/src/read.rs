@@ -4,7 +4,7 @@ use crate::{
     attempts::Attempts,
     core::Core,
     failure::Failure,
-    link::{Answer, LaneKind},
+    lane::{Answer, LaneKind},
     route::Need,
     row::{ReadLevel, Row, check_key},
 };
@@ -89,10 +89,9 @@ impl Read<'_> {
                 continue;
             };
             let split = positions.iter().any(|p| !entry.range.contains(self.keys[*p]));
-            if split || (attempts.alone && positions.len() > 1) {
-                // The shard was split meanwhile, or the answer was too large: in smaller parts.
-                let chunk = if split { ITEM_KEYS_MAX } else { positions.len().div_ceil(8) };
-                return Box::pin(self.positions(positions, chunk)).await;
+            if split {
+                // The shard was split meanwhile.
+                return Box::pin(self.positions(positions, ITEM_KEYS_MAX)).await;
             }
             let node = attempts.next_node(&entry).await?;
             let (item, size_bytes) = self.item(&entry, &positions);
@@ -105,8 +104,12 @@ impl Read<'_> {
                     return Ok(self.match_rows(&positions, result.rows));
                 }
                 Ok(_) => Failure::Lost(format!("{node} answered a read with something else")),
-                Err(Failure::TooLarge) if attempts.alone => {
-                    return Err(Failure::TooLarge.into_error());
+                Err(Failure::Answered(error))
+                    if error.code == ErrorCode::BatchSize && positions.len() > 1 =>
+                {
+                    // The answer is larger than a message may be: in smaller parts.
+                    let chunk = positions.len().div_ceil(8);
+                    return Box::pin(self.positions(positions, chunk)).await;
                 }
                 Err(failure) => failure,
             };

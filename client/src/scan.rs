@@ -4,7 +4,7 @@ use crate::{
     attempts::Attempts,
     core::Core,
     failure::Failure,
-    link::{Answer, LaneKind},
+    lane::{Answer, LaneKind},
     row::{ReadLevel, Row, ScanPage},
 };
 use isobar_api::{ApiError, ErrorCode, KeyRange, ShardEntry, limits, proto, table::TableInfo};
@@ -74,7 +74,6 @@ async fn shard_page(
                 return Ok((rows, next));
             }
             Ok(_) => Failure::Lost(format!("{node} answered a scan with something else")),
-            Err(Failure::TooLarge) if attempts.alone => return Err(Failure::TooLarge.into_error()),
             Err(failure) => failure,
         };
         attempts.failed(&entry, node, failure).await?;

@@ -4,7 +4,7 @@ use crate::{
     attempts::Attempts,
     core::Core,
     failure::Failure,
-    link::{Answer, LaneKind},
+    lane::{Answer, LaneKind},
     route::Need,
     row::{Mutation, WriteOutcome, check_batch},
     session::Ticket,

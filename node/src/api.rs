@@ -25,7 +25,7 @@ use isobar_api::{
 use serde::Serialize;
 use std::pin::Pin;
 use tokio_stream::{StreamExt, wrappers::WatchStream};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Serves clients, operators and the controller.
 #[derive(Clone)]
@@ -81,7 +81,19 @@ impl Kv for NodeApi {
         &self,
         request: Request<KvRequest>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
-        Ok(Response::new(Box::pin(self.kv.execute(request.into_inner())?)))
+        let request = futures::stream::iter([request.into_inner()]);
+        Ok(Response::new(Box::pin(self.kv.execute(request))))
+    }
+
+    type PipelineStream = Frames<KvResponse>;
+
+    async fn pipeline(
+        &self,
+        requests: Request<Streaming<KvRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        // A stream that breaks ends: who asked is gone.
+        let requests = requests.into_inner().map_while(Result::ok);
+        Ok(Response::new(Box::pin(self.kv.execute(requests))))
     }
 }
 

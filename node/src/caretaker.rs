@@ -2,13 +2,9 @@
 //! removed while it was away, forgets silent clients.
 
 use crate::{
-    gossip::{Gossip, ShardHints},
-    kv::now_unix_ms,
-    registry::Registry,
-    replica::Replica,
-    shard::Command,
+    gossip::ShardHints, kv::now_unix_ms, registry::Registry, replica::Replica, shard::Command,
 };
-use isobar_api::{NodeId, ReplicaId, ShardId, limits};
+use isobar_api::{NodeId, ReplicaId, ShardEntry, ShardId, limits};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -25,14 +21,18 @@ const EXPIRE_SESSIONS_EVERY: Duration = Duration::from_secs(600);
 const EXPIRE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The tasks.
-pub(crate) struct Caretaker {
-    pub(crate) registry: Registry,
-    pub(crate) gossip: Gossip,
-    pub(crate) hints: ShardHints,
+pub struct Caretaker {
+    /// The replicas.
+    pub registry: Registry,
+    /// Takes the shards that this node leads, to tell the other nodes.
+    pub tell_led: Box<dyn Fn(Vec<ShardEntry>) + Send + Sync>,
+    /// Who leads what, as this node knows it.
+    pub hints: ShardHints,
 }
 
 impl Caretaker {
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    /// Runs the tasks until told to stop.
+    pub async fn run(self, shutdown: CancellationToken) {
         // Side by side: a peer or a group that does not answer must not hold up the news of what this node leads.
         let all = async {
             tokio::join!(self.publish_always(), self.retire_always(), self.expire_always());
@@ -73,7 +73,7 @@ impl Caretaker {
             self.hints.merge(entry.clone());
         }
         let led = entries.into_iter().filter(|e| e.leader == Some(own));
-        self.gossip.set_led(led);
+        (self.tell_led)(led.collect());
     }
 
     /// Says once why a replica has stopped.

@@ -51,7 +51,7 @@ impl Replica {
 
     /// Puts a client's command through the log. Refuses only when it can say who leads, or nobody does for long.
     pub(crate) async fn propose_when_led(
-        &self,
+        self: &Arc<Self>,
         command: Command,
     ) -> Result<(LogId, CommandResult), ApiError> {
         let until = self.patience();

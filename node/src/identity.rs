@@ -16,8 +16,8 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-/// Version of the directory's layout that this program writes, and the highest one that it reads.
-pub const FORMAT: u32 = 1;
+/// Version of the directory's layout and of the records in it: what this program writes, and all that it reads.
+pub const FORMAT: u32 = 2;
 
 const IDENTITY_FILE: &str = "node.json";
 const IDENTITY_TEMP: &str = "node.json.tmp";
@@ -151,7 +151,7 @@ fn read(file: &Path) -> Result<Option<Identity>, ApiError> {
     let bytes = fs::read(file).map_err(|why| file_error(file, "cannot be read", &why))?;
     let FormatOnly { format } =
         serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-    if format > FORMAT {
+    if format != FORMAT {
         let what = format!("{} has format {format}; this is {FORMAT}", file.display());
         return Err(ApiError::new(ErrorCode::NewerFormat, what));
     }
@@ -241,13 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_told_from_damage() {
+    fn another_format_is_told_from_damage() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join(IDENTITY_FILE);
-        fs::write(&file, r#"{"format":2,"node_id":1,"novelty":[]}"#).unwrap();
-        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::NewerFormat);
+        for other in [FORMAT - 1, FORMAT + 1] {
+            fs::write(&file, format!(r#"{{"format":{other},"node_id":1,"novelty":[]}}"#)).unwrap();
+            assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::NewerFormat);
+        }
         let long = " ".repeat(IDENTITY_BYTES_MAX as usize + 1);
-        for bad in ["", "{", "{}", r#"{"format":1}"#, r#"{"format":-1}"#, "\u{0}", &long] {
+        for bad in ["", "{", "{}", r#"{"format":2}"#, r#"{"format":-1}"#, "\u{0}", &long] {
             fs::write(&file, bad).unwrap();
             assert_eq!(
                 code(DataDir::open(temp.path(), NodeId(1))),

@@ -1,23 +1,25 @@
 //! Reads and writes of clients: checks, routing to the replica, freshness, acknowledgement.
 
+mod pipeline;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     engine::{Scan, Space},
+    planted::{NO_EPOCH_CHECK, is_planted},
     registry::Registry,
     replica::{ReadFreshness, Replica},
-    shard::{Command, CommandResult, Mutation, WriteCommand, WriteOutcome, keys},
+    shard::{Mutation, WriteCommand, WriteOutcome, keys},
 };
-use futures::{Stream, StreamExt, TryStreamExt, stream::FuturesUnordered};
 use isobar_api::{
     ApiError, ErrorCode, Hlc, NodeId, Region, ShardDescriptor, ShardId, Version, limits,
     proto::{
-        GetOp, GetResult, KvItem, KvRequest, KvResponse, KvResult, ReadLevel, ReadOptions, Row,
-        ScanOp, ScanResult, WriteOp, WriteResult, kv_item::Op, kv_result,
+        GetOp, GetResult, KvItem, ReadLevel, ReadOptions, Row, ScanOp, ScanResult, WriteOp,
+        WriteResult, kv_item::Op, kv_result,
     },
     table::AckLevel,
 };
+use pipeline::Work;
 use std::{
     sync::{
         Arc, Mutex,
@@ -25,10 +27,13 @@ use std::{
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tonic::Status;
 
 /// A read that waits longer for its freshness is worth a line in the log.
 const SLOW: Duration = Duration::from_millis(1_000);
+/// Of the largest message, for what is not rows.
+const ANSWER_BYTES_SPARE: usize = 4 << 10;
+/// Of a row in a message, for what is neither key nor value.
+const ROW_BYTES_SPARE: usize = 64;
 const TOO_LARGE: &str = "the answer is larger than a message may be; ask for fewer keys";
 
 /// Serves rows. Cheap to clone.
@@ -47,32 +52,25 @@ struct Inner {
     refused: AtomicU64,
 }
 
-/// What the answer to one request may still hold. Rows are read into memory before the answer is found too large to send.
-#[derive(Default)]
+/// What the answer to one item may still hold. Rows are read into memory before the answer is found too large to send.
 struct AnswerRoom {
-    taken_bytes: AtomicUsize,
+    left_bytes: usize,
+}
+
+impl Default for AnswerRoom {
+    fn default() -> Self {
+        Self { left_bytes: limits::MESSAGE_BYTES_MAX - ANSWER_BYTES_SPARE }
+    }
 }
 
 impl AnswerRoom {
-    fn take(&self, bytes: usize) -> Result<(), ApiError> {
-        self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.is_exceeded() {
-            Err(ApiError::new(ErrorCode::BatchSize, TOO_LARGE))
-        } else {
-            Ok(())
-        }
+    fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.left_bytes = self
+            .left_bytes
+            .checked_sub(bytes + ROW_BYTES_SPARE)
+            .ok_or_else(|| ApiError::new(ErrorCode::BatchSize, TOO_LARGE))?;
+        Ok(())
     }
-
-    fn is_exceeded(&self) -> bool {
-        self.taken_bytes.load(Ordering::Relaxed) > limits::MESSAGE_BYTES_MAX
-    }
-}
-
-/// What the items of one request have in common.
-struct Work {
-    region: Option<Region>,
-    deadline: Duration,
-    room: AnswerRoom,
 }
 
 /// Counts a request as long as it is worked on.
@@ -108,56 +106,8 @@ impl KvService {
         (self.inner.requests.load(Ordering::Relaxed), self.inner.refused.load(Ordering::Relaxed))
     }
 
-    /// Executes the items of a request side by side. Each message has the results that were there together, so a shard
-    /// that stalls holds up nothing else of the request. Rows that would not fit into one message end the stream with
-    /// the status `OUT_OF_RANGE`.
-    pub fn execute(
-        &self,
-        request: KvRequest,
-    ) -> Result<impl Stream<Item = Result<KvResponse, Status>> + Send + use<>, Status> {
-        if request.items.len() > limits::REQUEST_ITEMS_MAX {
-            let message = format!("{} items in one request", request.items.len());
-            return Err(ApiError::new(ErrorCode::BatchSize, message).into());
-        }
-        let region = match request.client_region.as_str() {
-            "" => None,
-            name => Some(Region::new(name).map_err(|why| invalid(why.to_string()))?),
-        };
-        let deadline = match request.deadline_ms {
-            0 => Duration::from_secs(10),
-            ms => Duration::from_millis(ms.min(limits::DEADLINE_MS_MAX)),
-        };
-        let work = Arc::new(Work { region, deadline, room: AnswerRoom::default() });
-        let items: FuturesUnordered<_> = (0..)
-            .zip(request.items)
-            .map(|(at, item)| {
-                let (service, work) = (self.clone(), work.clone());
-                async move {
-                    let result = service.item(item, &work).await;
-                    let result =
-                        result.unwrap_or_else(|error| kv_result::Result::Error(error.into()));
-                    KvResult { result: Some(result), item: at }
-                }
-            })
-            .collect();
-        Ok(items.ready_chunks(limits::REQUEST_ITEMS_MAX).map(move |results| {
-            if work.room.is_exceeded() {
-                return Err(Status::out_of_range(TOO_LARGE));
-            }
-            Ok(KvResponse { results })
-        }))
-    }
-
-    /// The same for callers in this process that want all results at once, in the order of the items.
-    pub async fn execute_all(&self, request: KvRequest) -> Result<Vec<KvResult>, Status> {
-        let answers: Vec<KvResponse> = self.execute(request)?.try_collect().await?;
-        let mut results: Vec<KvResult> = answers.into_iter().flat_map(|a| a.results).collect();
-        results.sort_unstable_by_key(|result| result.item);
-        Ok(results)
-    }
-
     async fn item(&self, item: KvItem, work: &Work) -> Result<kv_result::Result, ApiError> {
-        let (region, deadline, room) = (work.region.as_ref(), work.deadline, &work.room);
+        let (region, deadline) = (work.region.as_ref(), work.deadline);
         let busy = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
         let _guard = InFlight(&self.inner.in_flight);
         if busy >= self.inner.requests_max {
@@ -174,8 +124,8 @@ impl KvService {
         let began = Instant::now();
         let work = async {
             match op {
-                Op::Get(get) => self.get(&replica, shape, get, region, room).await,
-                Op::Scan(scan) => self.scan(&replica, shape, scan, region, room).await,
+                Op::Get(get) => self.get(&replica, shape, get, region).await,
+                Op::Scan(scan) => self.scan(&replica, shape, scan, region).await,
                 Op::Write(write) => self.write(&replica, shape, write, region).await,
             }
         };
@@ -198,7 +148,6 @@ impl KvService {
         shape: u64,
         op: GetOp,
         region: Option<&Region>,
-        room: &AnswerRoom,
     ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
         if op.keys.is_empty() || op.keys.len() > limits::GET_KEYS_MAX {
@@ -211,6 +160,7 @@ impl KvService {
         self.fresh(replica, freshness, began).await?;
         let _held = replica.hold_rows()?;
         let descriptor = routed(replica, shape)?;
+        let mut room = AnswerRoom::default();
         let mut rows = Vec::with_capacity(op.keys.len());
         for key in op.keys {
             inside(replica, &descriptor, &key)?;
@@ -255,7 +205,6 @@ impl KvService {
         shape: u64,
         op: ScanOp,
         region: Option<&Region>,
-        room: &AnswerRoom,
     ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
         replica.read_barrier(freshness(op.read)?).await?;
@@ -277,6 +226,7 @@ impl KvService {
         let scan =
             Scan::range(from, Some(to)).limit_rows(limit).limit_bytes(limits::SCAN_BYTES_MAX);
         let page = replica.engine.scan(Space::Data, &scan).map_err(|e| replica.engine_error(e))?;
+        let mut room = AnswerRoom::default();
         let mut rows = Vec::with_capacity(page.rows.len());
         for (key, stored) in &page.rows {
             room.take(key.len() + stored.len())?;
@@ -361,7 +311,7 @@ impl KvService {
 }
 
 async fn propose_write(
-    replica: &Replica,
+    replica: &Arc<Replica>,
     ack: AckLevel,
     command: WriteCommand,
 ) -> Result<WriteOutcome, ApiError> {
@@ -374,14 +324,9 @@ async fn propose_write(
         replica.propose_leader_only(command, no_split).await?;
         return Ok(WriteOutcome::Applied { version, repeated: false });
     }
-    let (log_id, result) = replica.propose_when_led(Command::Write(command)).await?;
+    let (log_id, outcome) = replica.submit(command).await?;
     replica.await_ack(ack, log_id).await?;
-    match result {
-        CommandResult::Write(outcome) => Ok(outcome),
-        other => {
-            Err(replica.error(ErrorCode::Internal, format!("a write was answered by {other}")))
-        }
-    }
+    Ok(outcome)
 }
 
 fn check_mutations(mutations: Vec<isobar_api::proto::Mutation>) -> Result<Vec<Mutation>, ApiError> {
@@ -425,14 +370,14 @@ fn check_key(key: &[u8]) -> Result<(), ApiError> {
 /// The descriptor, if the request was routed with its shape.
 fn routed(replica: &Replica, shape: u64) -> Result<Arc<ShardDescriptor>, ApiError> {
     let descriptor = replica.descriptor()?;
-    if descriptor.shape == shape {
+    if descriptor.shape == shape || is_planted(NO_EPOCH_CHECK) {
         return Ok(descriptor);
     }
     Err(stale(replica, &format!("the shard has shape {}, the request {shape}", descriptor.shape)))
 }
 
 fn inside(replica: &Replica, descriptor: &ShardDescriptor, key: &[u8]) -> Result<(), ApiError> {
-    if descriptor.range.contains(key) {
+    if descriptor.range.contains(key) || is_planted(NO_EPOCH_CHECK) {
         Ok(())
     } else {
         Err(stale(replica, "a key is outside the shard"))

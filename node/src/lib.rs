@@ -1,7 +1,7 @@
 //! The storage node: stores, replicates, gossips, reports and carries out directives. It decides nothing about placement.
 
 mod api;
-mod caretaker;
+pub mod caretaker;
 pub mod catalog;
 pub mod config;
 pub mod consensus;
@@ -13,6 +13,9 @@ pub mod identity;
 pub mod kv;
 pub mod members;
 mod metrics;
+pub mod observe;
+mod planted;
+mod read_gate;
 pub mod registry;
 pub mod replica;
 pub mod report;
@@ -20,6 +23,7 @@ pub mod service;
 pub mod shard;
 mod strangers;
 pub mod transport;
+mod write_queue;
 
 pub use config::NodeConfig;
 pub use service::NodeService;

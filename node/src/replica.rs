@@ -4,11 +4,14 @@ use crate::{
     consensus::raft::types::{LogId, Raft, TypeConfig, decode},
     engine::{Engine, EngineError, Space},
     hand_over::WAITING_MAX,
+    planted::{STALE_LEASE, is_planted},
+    read_gate::ReadGate,
     shard::{
         Command, CommandResult, LocalReplica, RowsHeld, ShardState, SplitCommand, WriteCommand,
         keys, row::Row,
     },
     transport::Transport,
+    write_queue::WriteQueue,
 };
 use isobar_api::{
     ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
@@ -54,6 +57,10 @@ pub struct Replica {
     /// Everything acknowledged before this moment is applied here.
     fresh_as_of: Mutex<Option<Instant>>,
     refreshing: tokio::sync::Mutex<()>,
+    /// Writes that wait for the log.
+    pub(crate) writes: WriteQueue,
+    /// Reads that wait for the leader to be confirmed.
+    pub(crate) reads: ReadGate,
     /// Room for requests that wait for the next leader.
     pub(crate) waiting: Semaphore,
     /// Held by a split until its outcome is known.
@@ -87,6 +94,8 @@ impl Replica {
             transport,
             fresh_as_of: Mutex::new(None),
             refreshing: tokio::sync::Mutex::new(()),
+            writes: WriteQueue::default(),
+            reads: ReadGate::default(),
             waiting: Semaphore::new(WAITING_MAX),
             splitting: Arc::default(),
         }
@@ -248,7 +257,8 @@ impl Replica {
         use openraft::impls::ProgressResponder;
         self.check_running()?;
         let (responder, mut answer) = ProgressResponder::complete_only();
-        let sent = self.raft.client_write_ff(Command::Write(write), Some(responder)).await;
+        let sent =
+            self.raft.client_write_ff(Command::Write(vec![write].into()), Some(responder)).await;
         drop(no_split);
         sent.map_err(|fatal| self.stopped(&fatal))?;
         // Queued behind the write: the last entry it sees is the write's or a later one.
@@ -279,7 +289,11 @@ impl Replica {
     }
 
     /// Confirms leadership (by lease, else by asking a quorum) and waits for the apply; the read index.
-    pub async fn leader_barrier(&self) -> Result<u64, ApiError> {
+    pub(crate) async fn confirm_lead(&self) -> Result<u64, ApiError> {
+        if is_planted(STALE_LEASE) && self.is_leader() {
+            let metrics = self.raft.metrics();
+            return Ok(metrics.borrow_watched().last_applied.as_ref().map_or(0, |id| id.index()));
+        }
         let by_lease = self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await;
         let confirmed = match by_lease {
             Ok(index) => Ok(index),
@@ -307,9 +321,8 @@ impl Replica {
         };
         let request =
             ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
-        let mut peer = self.transport.peer(leader)?;
         let timeout = Duration::from_secs(2);
-        let answer = self.transport.delayed(leader, timeout, peer.read_index(request)).await;
+        let answer = self.transport.read_index(leader, request, timeout).await;
         let answer = answer.map_err(|error| match error.code {
             // Removed, and not yet told so: for a reader just a node that does not hold the shard.
             ErrorCode::Refused => ApiError { code: ErrorCode::ShardNotHere, ..error },

@@ -137,7 +137,10 @@ impl NodeService {
         tasks.spawn(parts.reporter.clone().run(stopping.clone()));
         let caretaker = Caretaker {
             registry: parts.registry.clone(),
-            gossip: parts.gossip.clone(),
+            tell_led: Box::new({
+                let gossip = parts.gossip.clone();
+                move |led| gossip.set_led(led)
+            }),
             hints: parts.hints.clone(),
         };
         tasks.spawn(caretaker.run(stopping.clone()));

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod resume;
 mod serve;
 pub mod shard;
+pub mod soak;
 pub mod table;
 pub mod up;
 mod why;

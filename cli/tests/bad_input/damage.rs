@@ -2,16 +2,14 @@
 
 use crate::{
     check_rows, open_table, put_rows,
-    support::cluster::{Cluster, Plan},
+    support::{
+        cluster::{Cluster, Plan},
+        leader::make_leader,
+    },
     wait,
 };
-use isobar_api::{
-    DirectiveId, NodeId, Term,
-    directive::{Step, StepOrder},
-    proto::{ExecuteStepRequest, node_client::NodeClient},
-};
+use isobar_api::NodeId;
 use std::{fs, path::Path};
-use tonic::transport::Channel;
 
 const ROWS: usize = 60;
 
@@ -58,38 +56,6 @@ fn damage_rows(dir: &Path) {
     let mut bytes = fs::read(&path).expect("readable");
     bytes[100] ^= 0x55;
     fs::write(&path, bytes).expect("writable");
-}
-
-/// Hands the lead of the table's shard to a node, as the controller would.
-async fn make_leader(cluster: &Cluster, node: NodeId) {
-    let entry = cluster.shards("orders").await.remove(0);
-    let leader = entry.leader.expect("shards() waits for it");
-    if leader == node {
-        return;
-    }
-    let client = cluster.client().await;
-    let order = StepOrder {
-        directive_id: DirectiveId(1),
-        step_index: 0,
-        controller_term: Term(1),
-        cluster_id: client.cluster_id(),
-        shard: entry.shard_id,
-        expected_epoch: entry.epoch,
-        step: Step::TransferLeader { node },
-        expires_at_unix_ms: u64::MAX,
-        reason: "a test".into(),
-    };
-    let channel =
-        Channel::from_shared(format!("http://{}", cluster.address(leader))).expect("an address");
-    let mut service = NodeClient::new(channel.connect_lazy());
-    let order_json = serde_json::to_vec(&order).expect("plain data").into();
-    let request = ExecuteStepRequest { order_json, traceparent: String::new() };
-    let mut events = service.execute_step(request).await.expect("taken").into_inner();
-    let mut last = String::new();
-    while let Some(frame) = events.message().await.expect("the stream goes on") {
-        last = String::from_utf8_lossy(&frame.event_json).into_owned();
-    }
-    assert!(last.contains("done"), "{last}");
 }
 
 fn assert_serves(cluster: &Cluster) {
@@ -147,7 +113,7 @@ fn damaged_rows_of_a_leader_are_read_from_another_replica() {
     damage_rows(&cluster.data_dir(node).join("state"));
     cluster.start_node(node);
     cluster.node(node).wait_ready();
-    wait(make_leader(&cluster, node));
+    wait(make_leader(&cluster, "orders", node));
     assert_serves(&cluster);
     let said = cluster.node(node).said();
     let line = said.lines().find(|line| line.contains("ISO-3001"));

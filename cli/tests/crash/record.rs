@@ -1,10 +1,15 @@
 //! What was tried and what was acknowledged, in a file that outlives every process.
 //!
-//! One line per event, written with one system call, so a process that is killed leaves at most its last line torn:
-//! `T ms key n` tried · `A ms key n` acknowledged · `F ms key n error` failed · `R ms key n` read ·
-//! `S ms key n …` a linearizable read that was older than an acknowledged write: never allowed.
+//! One line per event, written with one system call, so a process that is killed leaves at most its last line torn. Keys
+//! are `table/key`:
+//! `T ms key n` tried · `A ms key n version` acknowledged · `F ms key n error` failed · `R ms key n` read, linearizable ·
+//! `B ms key n` read, bounded · `L ms key n lag` read, local, so many ms behind ·
+//! `S ms key n …` a read that no order of the writes explains: never allowed.
 
-use isobar_api::ApiError;
+// Two test binaries are compiled with it and use different parts.
+#![allow(dead_code)]
+
+use isobar_api::{ApiError, Version};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
@@ -46,23 +51,34 @@ impl Recorder {
         self.line(&format!("T {} {key} {number}\n", now_unix_ms()));
     }
 
-    /// It ended.
-    pub fn ended(&self, key: &str, number: u64, result: Result<(), &ApiError>) {
-        let at = now_unix_ms();
-        match result {
-            Ok(()) => self.line(&format!("A {at} {key} {number}\n")),
-            Err(error) => self.line(&format!("F {at} {key} {number} {error}\n")),
-        }
+    /// It was acknowledged.
+    pub fn acknowledged(&self, key: &str, number: u64, version: Version) {
+        self.line(&format!("A {} {key} {number} {version}\n", now_unix_ms()));
     }
 
-    /// A read was answered.
+    /// A write or a read failed.
+    pub fn failed(&self, key: &str, number: u64, error: &ApiError) {
+        self.line(&format!("F {} {key} {number} {error}\n", now_unix_ms()));
+    }
+
+    /// A linearizable read was answered.
     pub fn read(&self, key: &str, number: u64) {
         self.line(&format!("R {} {key} {number}\n", now_unix_ms()));
     }
 
-    /// A read showed less than was acknowledged before it began.
-    pub fn stale(&self, key: &str, number: u64, acknowledged: u64) {
-        self.line(&format!("S {} {key} {number} after {acknowledged}\n", now_unix_ms()));
+    /// A bounded read was answered, within its bound.
+    pub fn read_bounded(&self, key: &str, number: u64) {
+        self.line(&format!("B {} {key} {number}\n", now_unix_ms()));
+    }
+
+    /// A local read was answered; something newer had been acknowledged so long before it began.
+    pub fn read_local(&self, key: &str, number: u64, lag_ms: u64) {
+        self.line(&format!("L {} {key} {number} {lag_ms}\n", now_unix_ms()));
+    }
+
+    /// A read showed what it must not.
+    pub fn wrong(&self, key: &str, number: u64, why: &str) {
+        self.line(&format!("S {} {key} {number} {why}\n", now_unix_ms()));
     }
 
     fn line(&self, line: &str) {
@@ -77,7 +93,27 @@ pub struct KeyRecord {
     pub tried: u64,
     /// The last write that was acknowledged; zero: none.
     pub acknowledged: u64,
+    /// Its version.
+    pub version: Option<Version>,
     tried_at_unix_ms: u64,
+}
+
+/// An acknowledgement.
+#[derive(Debug)]
+pub struct Ack {
+    /// When the write was begun, Unix milliseconds.
+    pub tried_at: u64,
+    /// When it was acknowledged, Unix milliseconds.
+    pub at: u64,
+    /// `table/key`.
+    pub key: String,
+}
+
+impl Ack {
+    /// Whether it is of a table.
+    pub fn is_of(&self, table: &str) -> bool {
+        self.key.split_once('/').is_some_and(|(name, _)| name == table)
+    }
 }
 
 /// The reading end.
@@ -85,16 +121,22 @@ pub struct KeyRecord {
 pub struct Record {
     /// Every key that was ever written.
     pub keys: BTreeMap<String, KeyRecord>,
-    /// When each acknowledgement came.
-    pub acks_unix_ms: Vec<u64>,
+    /// Every acknowledgement, in their order.
+    pub acks: Vec<Ack>,
     /// The longest time between trying a write and its acknowledgement: how long a writer was held up.
     pub slowest_write_ms: u64,
-    /// When each read was answered.
-    pub reads_unix_ms: Vec<u64>,
+    /// Linearizable reads that were answered.
+    pub reads: usize,
+    /// Bounded reads that were answered.
+    pub bounded_reads: usize,
+    /// Local reads that were answered.
+    pub local_reads: usize,
+    /// The furthest that a local read was behind.
+    pub local_lag_ms_max: u64,
     /// Operations that failed: when, and the line.
     pub failures: Vec<(u64, String)>,
-    /// Reads that were older than they may be.
-    pub stale: Vec<String>,
+    /// Reads that showed what they must not.
+    pub wrong: Vec<String>,
 }
 
 impl Record {
@@ -110,27 +152,39 @@ impl Record {
     }
 
     fn take(&mut self, line: &str) {
+        let torn = || -> ! { panic!("torn: {line}") };
         let mut words = line.split(' ');
-        let mut word = || words.next().unwrap_or_else(|| panic!("torn: {line}"));
+        let mut word = || words.next().unwrap_or_else(|| torn());
         let (kind, at, key) = (word(), word(), word());
-        let at: u64 = at.parse().unwrap_or_else(|_| panic!("torn: {line}"));
-        let number: u64 = word().parse().unwrap_or_else(|_| panic!("torn: {line}"));
+        let at: u64 = at.parse().unwrap_or_else(|_| torn());
+        let number: u64 = word().parse().unwrap_or_else(|_| torn());
         match kind {
             "T" => {
                 let key = self.keys.entry(key.into()).or_default();
                 (key.tried, key.tried_at_unix_ms) = (number, at);
             }
             "A" => {
-                let key = self.keys.entry(key.into()).or_default();
-                key.acknowledged = number;
-                let took_ms = at.saturating_sub(key.tried_at_unix_ms);
+                let version: Version = word().parse().unwrap_or_else(|_| torn());
+                let known = self.keys.entry(key.into()).or_default();
+                if known.version.is_some_and(|before| before >= version) {
+                    self.wrong.push(format!("{line}: not after {:?}", known.version));
+                }
+                (known.acknowledged, known.version) = (number, Some(version));
+                let took_ms = at.saturating_sub(known.tried_at_unix_ms);
                 self.slowest_write_ms = self.slowest_write_ms.max(took_ms);
-                self.acks_unix_ms.push(at);
+                let tried_at = known.tried_at_unix_ms;
+                self.acks.push(Ack { tried_at, at, key: key.into() });
             }
-            "R" => self.reads_unix_ms.push(at),
+            "R" => self.reads += 1,
+            "B" => self.bounded_reads += 1,
+            "L" => {
+                self.local_reads += 1;
+                let lag_ms = word().parse().unwrap_or_else(|_| torn());
+                self.local_lag_ms_max = self.local_lag_ms_max.max(lag_ms);
+            }
             "F" => self.failures.push((at, line.into())),
-            "S" => self.stale.push(line.into()),
-            _ => panic!("torn: {line}"),
+            "S" => self.wrong.push(line.into()),
+            _ => torn(),
         }
     }
 
@@ -142,6 +196,17 @@ impl Record {
 
     /// Acknowledgements in a time span.
     pub fn acks_between(&self, from: u64, to: u64) -> usize {
-        self.acks_unix_ms.iter().filter(|at| (from..to).contains(at)).count()
+        self.acks.iter().filter(|ack| (from..to).contains(&ack.at)).count()
+    }
+
+    /// How long after a moment the first write to a table was acknowledged that was begun after it, milliseconds.
+    pub fn first_ack_after_ms(&self, table: &str, from: u64) -> Option<u64> {
+        let mut acks = self.acks.iter().filter(|ack| ack.tried_at >= from && ack.is_of(table));
+        acks.next().map(|ack| ack.at - from)
+    }
+
+    /// Acknowledged writes to a table.
+    pub fn acks_of(&self, table: &str) -> usize {
+        self.acks.iter().filter(|ack| ack.is_of(table)).count()
     }
 }

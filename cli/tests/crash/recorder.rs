@@ -1,13 +1,13 @@
 //! The outside process: writes and reads, and records what it was told. It shares nothing with the cluster but the wire.
 
 use super::record::{Recorder, number_of, value};
-use isobar_api::Region;
+use isobar_api::{Region, Version};
 use isobar_client::{Client, ClientConfig, ReadLevel, TableHandle};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -21,17 +21,23 @@ const ORDERS: &str = "ISOBAR_CRASH_RECORDER";
 const KEYS_AGAIN: u64 = 4;
 /// How long the readers stay in one region.
 const READERS_MOVE_EVERY: Duration = Duration::from_secs(6);
+/// Readers side by side.
+const READERS: usize = 3;
+/// What bounded reads ask for.
+const BOUND: Duration = Duration::from_millis(500);
+/// Writes of one key that are remembered with their times.
+const WRITES_KEPT: usize = 64;
 
 /// What the process is told.
 #[derive(Serialize, Deserialize)]
 pub struct Orders {
     /// Nodes to ask first.
     pub seeds: Vec<String>,
-    /// The table.
-    pub table: String,
+    /// The tables.
+    pub tables: Vec<String>,
     /// Where the record goes.
     pub record: PathBuf,
-    /// Concurrent writers.
+    /// Concurrent writers of each table.
     pub writers: u64,
     /// Regions that readers come from, in turn.
     pub regions: Vec<String>,
@@ -48,7 +54,7 @@ impl RecorderProcess {
         let program = std::env::current_exe().expect("this binary has a path");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
         let mut command = Command::new(program);
-        command.args(["recorder", "--exact", "--ignored", "--nocapture"]);
+        command.args(["recorder_process", "--exact", "--ignored", "--nocapture"]);
         command.env(ORDERS, serde_json::to_string(orders).expect("plain data"));
         let copy = log.try_clone().expect("a second handle");
         command.stdin(Stdio::piped()).stdout(log).stderr(copy);
@@ -84,41 +90,60 @@ pub fn run() {
     work.block_on(&runtime.expect("a runtime"), write_and_read(orders));
 }
 
-/// What was acknowledged so far, for the readers to compare with.
-type Known = Rc<RefCell<BTreeMap<String, u64>>>;
+/// What is known of a key for certain, for the readers to compare with.
+#[derive(Default)]
+struct KeyKnown {
+    /// The newest write that was acknowledged or read, and its version.
+    newest: (u64, Version),
+    /// Acknowledged writes and when, oldest first.
+    acknowledged: VecDeque<(Instant, u64)>,
+}
+
+type Known = Rc<RefCell<BTreeMap<String, KeyKnown>>>;
 
 async fn write_and_read(orders: Orders) {
     let recorder = Rc::new(Recorder::open(&orders.record));
-    let known = Known::default();
     let mut tasks = Vec::new();
-    let table = connect(&orders, None).await;
-    for writer in 0..orders.writers {
-        let (table, recorder, known) = (table.clone(), recorder.clone(), known.clone());
-        // The first letter spreads the writers over the shards; no two recorders share a key.
-        let letter = char::from(b'a' + (writer % 26) as u8);
-        let prefix = format!("{letter}{writer}-{}", orders.seed);
-        tasks.push(tokio::task::spawn_local(write(prefix, table, recorder, known)));
-    }
-    let mut regional = Vec::new();
+    let writing = connect(&orders, None).await;
+    let mut reading = Vec::new();
     for region in &orders.regions {
-        regional.push(connect(&orders, Some(region)).await);
+        reading.push(connect(&orders, Some(region)).await);
     }
-    if !regional.is_empty() {
-        let seed = StdRng::seed_from_u64(orders.seed);
-        tasks.push(tokio::task::spawn_local(read(regional, recorder, known, seed)));
+    for name in &orders.tables {
+        let known = Known::default();
+        let table = writing.table(name).await.expect("the table is there");
+        for writer in 0..orders.writers {
+            let (table, recorder, known) = (table.clone(), recorder.clone(), known.clone());
+            // The first letter spreads the writers over the shards; no two recorders share a key.
+            let letter = char::from(b'a' + (writer % 26) as u8);
+            let prefix = format!("{letter}{writer}-{}", orders.seed);
+            tasks.push(tokio::task::spawn_local(write(prefix, table, recorder, known)));
+        }
+        let mut regional = Vec::new();
+        for client in &reading {
+            regional.push(client.table(name).await.expect("the table is there"));
+        }
+        for reader in 0..if regional.is_empty() { 0 } else { READERS } {
+            let rng = StdRng::seed_from_u64(orders.seed ^ (reader as u64) << 32);
+            let (regional, recorder, known) = (regional.clone(), recorder.clone(), known.clone());
+            tasks.push(tokio::task::spawn_local(read(regional, recorder, known, rng)));
+        }
     }
     for task in tasks {
         task.await.expect("writers and readers go on for ever");
     }
 }
 
-async fn connect(orders: &Orders, region: Option<&String>) -> TableHandle {
+async fn connect(orders: &Orders, region: Option<&String>) -> Client {
     let config = ClientConfig {
         region: region.map(|name| Region::new(name).expect("a legal name")),
         ..ClientConfig::with_seeds(orders.seeds.clone())
     };
-    let client = Client::connect(config).await.expect("the cluster answers");
-    client.table(&orders.table).await.expect("the table is there")
+    Client::connect(config).await.expect("the cluster answers")
+}
+
+fn named(table: &TableHandle, key: &str) -> String {
+    format!("{}/{key}", table.info().spec.name)
 }
 
 /// Every key has one writer, which waits for the end of each write before it begins the next one.
@@ -128,14 +153,23 @@ async fn write(prefix: String, table: TableHandle, recorder: Rc<Recorder>, known
             0 => format!("{prefix}-again-{}", number / 2 % KEYS_AGAIN),
             _ => format!("{prefix}-once-{number:07}"),
         };
-        recorder.tried(&key, number);
-        let result = table.put(key.clone(), value(number)).await;
-        recorder.ended(&key, number, result.as_ref().map(|_| ()));
-        match result {
-            Ok(_) => {
-                known.borrow_mut().insert(key, number);
+        let name = named(&table, &key);
+        recorder.tried(&name, number);
+        match table.put(key.clone(), value(number)).await {
+            Ok(version) => {
+                recorder.acknowledged(&name, number, version);
+                let mut known = known.borrow_mut();
+                let known = known.entry(key).or_default();
+                known.newest = known.newest.max((number, version));
+                known.acknowledged.push_back((Instant::now(), number));
+                if known.acknowledged.len() > WRITES_KEPT {
+                    known.acknowledged.pop_front();
+                }
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => {
+                recorder.failed(&name, number, &error);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
 }
@@ -148,17 +182,81 @@ async fn read(regional: Vec<TableHandle>, recorder: Rc<Recorder>, known: Known, 
         let picked = {
             let known = known.borrow();
             let at = rng.random_range(0..known.len().max(1));
-            known.iter().nth(at).map(|(key, number)| (key.clone(), *number))
+            // Half of the reads are of keys that are written again and again: those may go back in time.
+            let again = rng.random_bool(0.5);
+            let mut keys = known.keys().filter(|key| !again || key.contains("-again-"));
+            keys.nth(if again { at % 16 } else { at }).cloned()
         };
-        if let Some((key, acknowledged)) = picked {
-            match table.get(key.as_bytes(), ReadLevel::Linearizable).await {
-                Ok(row) => match row.map_or(0, |row| number_of(&row.value)) {
-                    number if number < acknowledged => recorder.stale(&key, number, acknowledged),
-                    number => recorder.read(&key, number),
-                },
-                Err(error) => recorder.ended(&key, acknowledged, Err(&error)),
+        if let Some(key) = picked {
+            // The weaker reads always come from the first region: a replica there that is cut off goes on answering.
+            match rng.random_range(0..10) {
+                0 | 1 => read_bounded(&regional[0], &recorder, &known, &key).await,
+                2 => read_local(&regional[0], &recorder, &known, &key).await,
+                _ => read_linearizable(table, &recorder, &known, &key).await,
             }
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A read that begins now must show what was acknowledged or read before, or something later. Both the numbers, which
+/// the writer gave, and the versions, which the cluster gave, must say so.
+async fn read_linearizable(table: &TableHandle, recorder: &Recorder, known: &Known, key: &str) {
+    let (before, version_before) = known.borrow().get(key).map(|k| k.newest).unwrap_or_default();
+    let name = named(table, key);
+    let row = match table.get(key.as_bytes(), ReadLevel::Linearizable).await {
+        Ok(row) => row,
+        Err(error) => return recorder.failed(&name, before, &error),
+    };
+    let (number, version) =
+        row.map_or((0, Version::ABSENT), |row| (number_of(&row.value), row.version));
+    if number < before
+        || (number == before) != (version == version_before)
+        || version < version_before
+    {
+        let why = format!("as {version} after {before} as {version_before}");
+        return recorder.wrong(&name, number, &why);
+    }
+    if let Some(known) = known.borrow_mut().get_mut(key) {
+        known.newest = known.newest.max((number, version));
+    }
+    recorder.read(&name, number);
+}
+
+/// Must show what was acknowledged longer ago than the bound.
+async fn read_bounded(table: &TableHandle, recorder: &Recorder, known: &Known, key: &str) {
+    let began = Instant::now();
+    let oldest = {
+        let known = known.borrow();
+        let writes = known.get(key).map(|known| &known.acknowledged);
+        let mut writes = writes.into_iter().flatten().rev();
+        writes.find(|(at, _)| *at + BOUND < began).map_or(0, |(_, number)| *number)
+    };
+    let name = named(table, key);
+    match table.get(key.as_bytes(), ReadLevel::Bounded(BOUND.as_millis() as u64)).await {
+        Ok(row) => match row.map_or(0, |row| number_of(&row.value)) {
+            number if number < oldest => {
+                recorder.wrong(&name, number, &format!("bounded, after {oldest}"))
+            }
+            number => recorder.read_bounded(&name, number),
+        },
+        Err(error) => recorder.failed(&name, oldest, &error),
+    }
+}
+
+/// May show anything that was ever written; by how much it is behind is noted.
+async fn read_local(table: &TableHandle, recorder: &Recorder, known: &Known, key: &str) {
+    let began = Instant::now();
+    let name = named(table, key);
+    match table.get(key.as_bytes(), ReadLevel::Local).await {
+        Ok(row) => {
+            let number = row.map_or(0, |row| number_of(&row.value));
+            let known = known.borrow();
+            let mut writes = known.get(key).map(|k| &k.acknowledged).into_iter().flatten();
+            let missed = writes.find(|(at, acknowledged)| *at < began && *acknowledged > number);
+            let lag = missed.map_or(Duration::ZERO, |(at, _)| began - *at);
+            recorder.read_local(&name, number, lag.as_millis() as u64);
+        }
+        Err(error) => recorder.failed(&name, 0, &error),
     }
 }

@@ -31,6 +31,8 @@ pub struct Plan {
     pub policy: Option<String>,
     /// Where all of them send their traces, if anywhere.
     pub otlp_endpoint: Option<String>,
+    /// What nodes advertise instead of where they listen; empty: where they listen.
+    pub advertised: Vec<SocketAddr>,
     /// What nodes find in their environment.
     pub node_env: Vec<(String, String)>,
     /// Whether a panic in some log fails the test.
@@ -44,6 +46,7 @@ impl Plan {
             regions: regions.to_vec(),
             policy: None,
             otlp_endpoint: None,
+            advertised: Vec::new(),
             node_env: Vec::new(),
             no_panic: true,
         }
@@ -102,13 +105,16 @@ impl Cluster {
 
     fn node_config(&self, node: NodeId) -> NodeConfig {
         let at = node.0 as usize - 1;
+        let advertised = &self.plan.advertised;
+        let seeds = if advertised.is_empty() { &self.addresses } else { advertised };
         NodeConfig {
             node_id: node,
             listen: self.addresses[at],
+            advertise: advertised.get(at).map(ToString::to_string).unwrap_or_default(),
             data_dir: self.data_dir(node),
             region: Region::new(self.plan.regions[at]).expect("a legal name"),
             zone: format!("z{at}"),
-            seeds: self.addresses.iter().map(ToString::to_string).collect(),
+            seeds: seeds.iter().map(ToString::to_string).collect(),
             founders: self.node_ids(),
             disk_reserve_bytes: 0,
             ..NodeConfig::default()
@@ -154,6 +160,11 @@ impl Cluster {
     /// Where a node serves.
     pub fn address(&self, node: NodeId) -> SocketAddr {
         self.addresses[node.0 as usize - 1]
+    }
+
+    /// Where all nodes serve, `n1` first.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// The nodes' addresses as commands take them.
@@ -240,12 +251,18 @@ impl Cluster {
 
     /// Creates a table that may lie everywhere.
     pub async fn create_table(&self, name: &str, replicas: u8, split_keys: &[&str]) {
-        let rule = TableRule {
-            regions: vec![],
-            replicas,
-            replicas_max: replicas + 1,
-            ack: AckLevel::Majority,
-        };
+        self.create_table_acked(name, replicas, AckLevel::Majority, split_keys).await;
+    }
+
+    /// The same with an acknowledgement level.
+    pub async fn create_table_acked(
+        &self,
+        name: &str,
+        replicas: u8,
+        ack: AckLevel,
+        split_keys: &[&str],
+    ) {
+        let rule = TableRule { regions: vec![], replicas, replicas_max: replicas + 1, ack };
         let split_keys = split_keys.iter().map(ToString::to_string).collect();
         let spec = TableSpec { name: name.into(), rule, split_keys, placed_like: None };
         self.client().await.create_table(&spec).await.expect("the table is made");

@@ -49,7 +49,7 @@ pub struct State {
     pub followers_read: bool,
     /// Nodes that refuse every bounded read.
     pub stale_nodes: BTreeSet<NodeId>,
-    /// Requests with more keys than this have an answer that is too large.
+    /// Reads of more keys than this have an answer that is too large.
     pub answer_keys_max: Option<usize>,
     /// Shards that never answer in time, as without a quorum.
     pub stuck: BTreeSet<u64>,
@@ -199,6 +199,11 @@ impl State {
         };
         let detour = level == proto::ReadLevel::Linearizable && entry.leader != Some(node);
         let is_get = matches!(&item.op, Some(Op::Get(_)));
+        if let Some(Op::Get(op)) = &item.op
+            && self.answer_keys_max.is_some_and(|max| op.keys.len() > max)
+        {
+            return refuse(ErrorCode::BatchSize, &[]);
+        }
         if detour && !(is_get && self.followers_read) {
             return refuse(ErrorCode::NotLeader, &[entry]);
         }

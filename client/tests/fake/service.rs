@@ -2,7 +2,7 @@
 
 use super::{Seen, State, lock, table};
 use futures::{
-    StreamExt,
+    StreamExt, future,
     stream::{BoxStream, Empty, empty, iter},
 };
 use isobar_api::{ApiError, ErrorCode, NodeId, proto};
@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 #[derive(Clone)]
 pub struct Node {
@@ -41,38 +41,35 @@ impl Node {
             writes: request.items.iter().filter_map(write).collect(),
         });
     }
-}
 
-#[tonic::async_trait]
-impl Kv for Node {
-    type ExecuteStream = BoxStream<'static, Result<proto::KvResponse, Status>>;
-
-    async fn execute(
-        &self,
-        request: Request<proto::KvRequest>,
-    ) -> Result<Response<Self::ExecuteStream>, Status> {
-        let cluster = request.metadata().get(proto::CLUSTER_HEADER).cloned();
-        if cluster.is_some_and(|id| id.as_bytes() != lock(&self.state).cluster_id.as_bytes()) {
+    /// Whoever serves at the address now: it may have become another cluster's since the stream was opened.
+    fn check_cluster(&self, meant: Option<&[u8]>) -> Result<(), Status> {
+        if meant.is_some_and(|id| id != lock(&self.state).cluster_id.as_bytes()) {
             return Err(ApiError::new(ErrorCode::Refused, "another cluster").into());
         }
-        let request = request.into_inner();
+        Ok(())
+    }
+
+    async fn answer(self, meant: Option<Vec<u8>>, request: proto::KvRequest) -> Answers {
+        let begun = self.begin(meant.as_deref(), request).await;
+        begun.unwrap_or_else(|status| iter([Err(status)]).boxed())
+    }
+
+    async fn begin(
+        &self,
+        meant: Option<&[u8]>,
+        request: proto::KvRequest,
+    ) -> Result<Answers, Status> {
         self.check_up()?;
+        self.check_cluster(meant)?;
         self.note(&request);
         let work = lock(&self.state).work;
         tokio::time::sleep(work).await;
         let mut state = lock(&self.state);
-        let keys: usize = request
-            .items
-            .iter()
-            .map(|item| if let Some(Op::Get(op)) = &item.op { op.keys.len() } else { 0 })
-            .sum();
-        if state.answer_keys_max.is_some_and(|max| keys > max) {
-            return Err(Status::out_of_range("message length too large"));
-        }
         let writes = request.items.iter().any(|item| matches!(item.op, Some(Op::Write(_))));
         let late = Duration::from_millis(request.deadline_ms);
         let (mut quick, mut stuck) = (Vec::new(), Vec::new());
-        for (at, item) in (0..).zip(request.items) {
+        for (at, item) in (request.first_item..).zip(request.items) {
             let is_stuck = state.stuck.contains(&item.shard_id);
             let result = state.item(self.node, item);
             let result = result.unwrap_or_else(|e| proto::kv_result::Result::Error(e.into()));
@@ -90,7 +87,39 @@ impl Kv for Node {
             tokio::time::sleep(late).await;
             answer
         };
-        Ok(Response::new(iter(quick).chain(iter(stuck).then(in_the_end)).boxed()))
+        Ok(iter(quick).chain(iter(stuck).then(in_the_end)).boxed())
+    }
+}
+
+type Answers = BoxStream<'static, Result<proto::KvResponse, Status>>;
+
+#[tonic::async_trait]
+impl Kv for Node {
+    type ExecuteStream = Answers;
+
+    async fn execute(&self, _: Request<proto::KvRequest>) -> Result<Response<Answers>, Status> {
+        absent()
+    }
+
+    type PipelineStream = Answers;
+
+    async fn pipeline(
+        &self,
+        requests: Request<Streaming<proto::KvRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let meant = requests.metadata().get(proto::CLUSTER_HEADER);
+        let meant = meant.map(|id| id.as_bytes().to_vec());
+        self.check_cluster(meant.as_deref())?;
+        self.check_up()?;
+        let node = self.clone();
+        let answers = requests
+            .into_inner()
+            .take_while(|request| future::ready(request.is_ok()))
+            .filter_map(|request| future::ready(request.ok()))
+            .map(move |request| node.clone().answer(meant.clone(), request))
+            .buffer_unordered(1_000)
+            .flatten_unordered(None);
+        Ok(Response::new(answers.boxed()))
     }
 }
 

@@ -179,9 +179,7 @@ impl Catalog {
                 .into(),
         };
         let node = replica.node_id;
-        let mut peer = transport.peer(node)?;
-        let made =
-            transport.delayed(node, Duration::from_secs(5), peer.ensure_replica(request)).await;
+        let made = transport.ensure_replica(node, request, Duration::from_secs(5)).await;
         made.map(|_| ()).map_err(|error| {
             ApiError::new(
                 error.code,

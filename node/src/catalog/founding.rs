@@ -21,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Lets this node into a cluster, once; refuses every other. Cheap to clone.
 #[derive(Clone)]
 pub struct ClusterAdmission {
-    directory: Arc<DataDir>,
+    /// Where a node that is in no cluster yet writes down which it joins.
+    directory: Option<Arc<DataDir>>,
     registry: Registry,
 }
 
@@ -32,7 +33,13 @@ impl ClusterAdmission {
         if !known.is_empty() {
             registry.set_cluster_id(&known);
         }
-        Self { directory, registry }
+        Self { directory: Some(directory), registry }
+    }
+
+    /// Admission of a node without a data directory, which is in this cluster from the beginning.
+    pub fn of(cluster_id: &str, registry: Registry) -> Self {
+        registry.set_cluster_id(cluster_id);
+        Self { directory: None, registry }
     }
 
     /// Joins the cluster if the node is in none; refuses if it is in another.
@@ -42,7 +49,9 @@ impl ClusterAdmission {
         }
         let own = self.registry.cluster_id();
         if own.is_empty() {
-            self.directory.set_cluster_id(cluster_id)?;
+            if let Some(directory) = &self.directory {
+                directory.set_cluster_id(cluster_id)?;
+            }
             self.registry.set_cluster_id(cluster_id);
             tracing::info!(cluster = cluster_id, "joined the cluster");
             return Ok(());

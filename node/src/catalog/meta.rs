@@ -3,10 +3,10 @@
 use super::{META_SHARD, META_TABLE};
 use crate::{gossip::ShardHints, kv::KvService, members::Members, transport::Transport};
 use isobar_api::{
-    ApiError, Epoch, ErrorCode, NodeId, Version, limits,
+    ApiError, Epoch, ErrorCode, NodeId, Version,
     proto::{
-        GetOp, KvItem, KvRequest, Mutation, ReadLevel, ReadOptions, ScanOp, WriteOp,
-        kv_client::KvClient, kv_item::Op, kv_result,
+        GetOp, KvItem, KvRequest, Mutation, ReadLevel, ReadOptions, ScanOp, WriteOp, kv_item::Op,
+        kv_result,
     },
 };
 use std::{
@@ -189,20 +189,17 @@ impl MetaClient {
             epoch: Some(Epoch { shape, membership: 0 }.into()),
             op: Some(op),
         };
-        let request =
-            KvRequest { items: vec![item], deadline_ms: 2_000, client_region: String::new() };
+        let request = KvRequest {
+            items: vec![item],
+            deadline_ms: 2_000,
+            client_region: String::new(),
+            first_item: 0,
+        };
         let results = if node == self.members.own().node_id {
             let answer = self.kv.execute_all(request).await;
             answer.map_err(|status| ApiError::from_status(&status))?
         } else {
-            let client = KvClient::new(self.transport.channel(node)?);
-            let mut client = client.max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-            let timeout = Duration::from_millis(2_500);
-            let call = async {
-                let mut answers = client.execute(request).await?.into_inner();
-                Ok(tonic::Response::new(answers.message().await?.unwrap_or_default()))
-            };
-            self.transport.delayed(node, timeout, call).await?.results
+            self.transport.execute(node, request, Duration::from_millis(2_500)).await?
         };
         match results.into_iter().next().and_then(|r| r.result) {
             Some(kv_result::Result::Error(error)) => Err(error.into()),

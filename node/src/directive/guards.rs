@@ -1,7 +1,10 @@
 //! What a node refuses, whoever asks. Each guard is a safety property; no controller can switch one off.
 
 use super::Directives;
-use crate::replica::Replica;
+use crate::{
+    planted::{NO_VOTER_FLOOR, PROMOTE_BEHIND, is_planted},
+    replica::Replica,
+};
 use isobar_api::{
     Epoch, NodeId, Replica as Member, ReplicaRole, ShardDescriptor,
     directive::{Refusal, Step},
@@ -11,11 +14,6 @@ use openraft::async_runtime::WatchReceiver;
 
 /// Log entries a learner may be behind when it is promoted, and a voter when it is given the lead.
 pub(super) const BEHIND_MAX: u64 = 64;
-
-/// A planted bug, to show that the fault test can fail. Never in a release.
-fn floor_is_unguarded() -> bool {
-    cfg!(feature = "planted-bugs") && std::env::var_os("ISOBAR_PLANT_NO_VOTER_FLOOR").is_some()
-}
 
 /// The shard is as the order says.
 pub(super) fn epoch(replica: &Replica, expected: Epoch) -> Result<(), Refusal> {
@@ -66,6 +64,7 @@ pub(super) fn caught_up(replica: &Replica, member: Member) -> Result<(), Refusal
     let node = member.node_id;
     match behind(replica, member) {
         Some(behind) if behind <= BEHIND_MAX => Ok(()),
+        _ if is_planted(PROMOTE_BEHIND) => Ok(()),
         Some(behind) => Err(Refusal::TargetBehind { node, behind }),
         None => {
             Err(Refusal::TargetUnavailable { node, why: "it has not answered this leader".into() })
@@ -116,7 +115,7 @@ impl Directives {
             .iter()
             .filter(|m| m.role == ReplicaRole::Voter && m.replica_id != member.replica_id);
         let remaining = rest.clone().count() as u64;
-        if remaining < floor && !floor_is_unguarded() {
+        if remaining < floor && !is_planted(NO_VOTER_FLOOR) {
             return Err(Refusal::BelowFloor { remaining, floor });
         }
         // A node that died while nothing was written looks caught up.

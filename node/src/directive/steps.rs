@@ -267,9 +267,7 @@ impl Directives {
             membership_epoch: replica.state.epoch().membership,
         };
         let node = member.node_id;
-        let Ok(mut peer) = transport.peer(node) else { return };
-        let told =
-            transport.delayed(node, Duration::from_secs(5), peer.retire_replica(request)).await;
+        let told = transport.retire_replica(node, request, Duration::from_secs(5)).await;
         if let Err(error) = told {
             tracing::info!(%node, %error, "the removed replica will find out by itself");
         }

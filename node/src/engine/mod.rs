@@ -5,17 +5,19 @@
 //! unsynced batches, always from the end: what survives is a prefix of what was written, in whole batches.
 //! `docs/src/engines.md` tells why, and what each engine does about damaged files.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{ops::ControlFlow, path::Path, time::Duration};
 
 #[cfg(test)]
 pub mod conformance;
 mod error;
 pub mod memory;
+mod offload;
 pub mod rocks;
 mod sync_latch;
 
 pub use error::{EngineError, EngineErrorKind};
 pub use memory::{MemoryDisk, MemoryEngine};
+pub use offload::offload;
 pub use rocks::{BlockCache, RocksConfig, RocksEngine};
 
 /// A named key space inside one engine (a column family where the engine has those).
@@ -310,6 +312,12 @@ pub trait Engine: EngineRead + 'static {
         start: &[u8],
         end: Option<&[u8]>,
     ) -> Result<u64, EngineError>;
+
+    /// How long the next wait for the disk takes, if the disk is a simulated one. Then nobody starts a thread to wait:
+    /// the wait is one of virtual time, and the call itself returns at once.
+    fn simulated_wait(&self) -> Option<Duration> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,11 @@ use crate::{
     },
     shard::row::Row as StoredRow,
 };
+use futures::StreamExt;
+use isobar_api::proto::{KvRequest, KvResponse};
 use isobar_api::{Epoch, TableId, proto::Mutation as WireMutation, rtt::RttMatrix};
 use openraft::async_runtime::WatchReceiver;
+use prost::Message;
 
 #[tokio::test]
 async fn an_answer_that_fits_into_no_message_is_given_up_while_it_is_read() {
@@ -22,18 +25,57 @@ async fn an_answer_that_fits_into_no_message_is_given_up_while_it_is_read() {
     batch.put(Space::Data, keys::row(TableId(1), b"k"), row);
     state.write(batch).unwrap();
     let kv = KvService::new(NodeId(1), registry, 100);
-    let ask = async |keys: usize, items: usize| {
+    let items = |keys: usize, items: usize| {
         let read = ReadOptions { level: ReadLevel::Local.into(), staleness_ms: 0 };
         let op = Op::Get(GetOp { keys: vec![b"k".as_slice().into(); keys], read: Some(read) });
-        let item = KvItem { shard_id: 5, epoch, op: Some(op) };
-        let items = vec![item; items];
-        kv.execute_all(KvRequest { items, deadline_ms: 0, client_region: String::new() }).await
+        vec![KvItem { shard_id: 5, epoch, op: Some(op) }; items]
     };
-    assert_eq!(ask(5, 3).await.unwrap().len(), 3);
-    for (keys, items) in [(1_000, 1), (1, 17), (6, 3)] {
-        let status = ask(keys, items).await.unwrap_err();
-        assert_eq!(status.code(), tonic::Code::OutOfRange, "{keys} keys in {items} items");
+    let ask = async |keys, count| {
+        let items = items(keys, count);
+        let request = KvRequest { items, ..KvRequest::default() };
+        kv.execute_all(request).await.unwrap()
+    };
+    for keys in [16, 1_000] {
+        let Some(kv_result::Result::Error(error)) = ask(keys, 1).await.remove(0).result else {
+            panic!("{keys} keys fit")
+        };
+        assert_eq!(ApiError::from(error).code, ErrorCode::BatchSize);
     }
+    let whole = ask(15, 1).await.remove(0).result;
+    assert!(matches!(whole, Some(kv_result::Result::Get(got)) if got.rows.len() == 15));
+
+    // Items of two requests that together fill several messages.
+    let request = |first_item, items| KvRequest { items, first_item, ..KvRequest::default() };
+    let requests = [request(100, items(9, 3)), request(u64::MAX, items(1, 2))];
+    let messages: Vec<KvResponse> =
+        kv.execute(futures::stream::iter(requests)).map(Result::unwrap).collect().await;
+    assert!(messages.iter().all(|message| message.encoded_len() <= limits::MESSAGE_BYTES_MAX));
+    let mut numbers: Vec<u64> =
+        messages.iter().flat_map(|message| &message.results).map(|result| result.item).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 100, 101, 102, u64::MAX]);
+}
+
+/// What a caller does not take is not worked on, and what it asks for meanwhile is not read.
+#[tokio::test]
+async fn a_caller_that_takes_no_answers_is_not_read_from() {
+    let state = Arc::new(MemoryEngine::new());
+    let registry = registry_of(Members::new(member(1, true), RttMatrix::default()), &state);
+    let kv = KvService::new(NodeId(1), registry, 100);
+    let read = Arc::new(AtomicUsize::new(0));
+    let requests = futures::stream::repeat_with({
+        let read = read.clone();
+        move || {
+            read.fetch_add(1, Ordering::Relaxed);
+            KvRequest { items: vec![KvItem::default(); 100], ..KvRequest::default() }
+        }
+    });
+    let mut answers = std::pin::pin!(kv.execute(requests));
+    answers.next().await.unwrap().unwrap();
+    let once = read.load(Ordering::Relaxed);
+    assert!(once <= limits::REQUEST_ITEMS_MAX / 100 + 1, "{once} requests read");
+    tokio::task::yield_now().await;
+    assert_eq!(read.load(Ordering::Relaxed), once);
 }
 
 fn write_of(key: &'static [u8], sequence: u64) -> KvRequest {
@@ -47,7 +89,12 @@ fn write_of(key: &'static [u8], sequence: u64) -> KvRequest {
     });
     let epoch = Some(Epoch { shape: 1, membership: 0 }.into());
     let item = KvItem { shard_id: 5, epoch, op: Some(op) };
-    KvRequest { items: vec![item], deadline_ms: 30_000, client_region: String::new() }
+    KvRequest {
+        items: vec![item],
+        deadline_ms: 30_000,
+        client_region: String::new(),
+        first_item: 0,
+    }
 }
 
 /// The leader alone acknowledges; a write behind a split in the log is outside the shard once both are applied.

@@ -12,7 +12,7 @@ use crate::{
         shared_log::SharedLog,
         types::{Raft, TypeConfig, decode},
     },
-    engine::{Engine, EngineError, Scan, Space, WriteBatch},
+    engine::{Engine, EngineError, Scan, Space, WriteBatch, offload},
     replica::{Replica, error_chain, fault_code},
     shard::{LocalReplica, Seed, ShardEvent, ShardStateMachine, keys},
     transport::Transport,
@@ -278,12 +278,12 @@ impl Registry {
 
     async fn write_durably(&self, batch: WriteBatch) -> Result<(), ApiError> {
         let state = self.inner.state.clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let write = move || {
             state.write(batch)?;
             state.sync()
-        });
-        let written =
-            written.await.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
+        };
+        let written = offload(&self.inner.state, write).await;
+        let written = written.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
         Ok(written?)
     }
 
@@ -383,10 +383,8 @@ impl Registry {
             cluster_id: self.cluster_id().to_owned(),
             first_replicas_json: Default::default(),
         };
-        let transport = self.transport();
-        let mut peer = transport.peer(node)?;
         let timeout = Duration::from_secs(5);
-        let answer = transport.delayed(node, timeout, peer.ensure_replica(request)).await?;
+        let answer = self.transport().ensure_replica(node, request, timeout).await?;
         Ok(answer.created)
     }
 
@@ -398,7 +396,7 @@ impl Registry {
         );
         futures::future::join_all(all.values().map(|replica| replica.raft.shutdown())).await;
         let state = self.inner.state.clone();
-        let _ = tokio::task::spawn_blocking(move || state.sync()).await;
+        let _ = offload(&self.inner.state, move || state.sync()).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Faulted, Registry, to_the_end};
 use crate::{
-    engine::{Space, WriteBatch},
+    engine::{Space, WriteBatch, offload},
     replica::Replica,
     shard::{LocalReplica, keys},
 };
@@ -32,7 +32,7 @@ impl Registry {
                 // The library does not wait for entries, or a snapshot, that are being applied. They must not bring
                 // back what is deleted below.
                 let state = present.state.clone();
-                let withdrawn = tokio::task::spawn_blocking(move || state.withdraw_rows()).await;
+                let withdrawn = offload(&this.inner.state, move || state.withdraw_rows()).await;
                 withdrawn.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
             }
             if let Err(error) = this.delete(shard, replica, &local).await {
@@ -83,10 +83,7 @@ impl Registry {
     ) -> Result<bool, ApiError> {
         let transport = self.transport();
         let request = ReadIndexRequest { shard_id: shard.0, from_replica: replica.0 };
-        let mut peer = transport.peer(leader)?;
-        let answer =
-            transport.delayed(leader, Duration::from_secs(2), peer.read_index(request)).await;
-        match answer {
+        match transport.read_index(leader, request, Duration::from_secs(2)).await {
             Err(error) if says_removed(&error, shard, replica) => self.retire(shard, replica).await,
             Err(error) => Err(error),
             Ok(_) => Ok(false),

@@ -11,34 +11,52 @@ use super::{
 use crate::{
     consensus::raft::types::{decode, encode, seed_log_id},
     engine::{EngineError, Space, WriteBatch},
+    planted::{NO_EPOCH_CHECK, REUSE_REPLICA_ID, SKIP_DEDUP, is_planted},
 };
 use isobar_api::{
     DirectiveId, Epoch, NodeId, ReplicaId, ShardDescriptor, Version, directive::StepResult,
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// Step results kept per shard; older ones are dropped (their directives are long final).
 const STEP_RESULTS_MAX: usize = 128;
 
 impl ShardStateMachine {
-    pub(super) fn apply_write(
+    /// Applies the writes of one entry, each as if the ones before it were in the engine already.
+    pub(super) fn apply_writes(
+        &mut self,
+        writes: &[WriteCommand],
+        batch: &mut WriteBatch,
+    ) -> Result<Vec<WriteOutcome>, EngineError> {
+        let mut earlier = Earlier::of(writes);
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            outcomes.push(self.apply_write(write, &mut earlier, batch)?);
+        }
+        self.sessions.write_changed(batch);
+        Ok(outcomes)
+    }
+
+    fn apply_write(
         &mut self,
         write: &WriteCommand,
+        earlier: &mut Earlier,
         batch: &mut WriteBatch,
     ) -> Result<WriteOutcome, EngineError> {
-        let engine = self.engine.clone();
-        match self.sessions.seen(&*engine, &write.client_id, write.sequence)? {
+        match self.sessions.seen(&*self.engine, &write.client_id, write.sequence)? {
+            _ if is_planted(SKIP_DEDUP) => {}
             Seen::Before(outcome) => return Ok(as_repeated(outcome)),
             Seen::Expired => return Ok(WriteOutcome::SequenceExpired),
             Seen::New => {}
         }
-        let Some(descriptor) = self.descriptor.clone() else {
+        let Some(descriptor) = &self.descriptor else {
             return Ok(WriteOutcome::OutsideRange);
         };
-        if !write.mutations.iter().all(|m| descriptor.range.contains(&m.key)) {
+        let inside = write.mutations.iter().all(|m| descriptor.range.contains(&m.key));
+        if !inside && !is_planted(NO_EPOCH_CHECK) {
             return Ok(WriteOutcome::OutsideRange);
         }
-        let conflict = self.conflicting_versions(&descriptor, write)?;
+        let conflict = self.conflicting_versions(descriptor, write, earlier)?;
         let outcome = if let Some(current) = conflict {
             WriteOutcome::Conflict { current, repeated: false }
         } else {
@@ -47,6 +65,7 @@ impl ShardStateMachine {
             let version = Version { hlc, origin: NodeId(write.origin) };
             for mutation in &write.mutations {
                 let key = keys::row(descriptor.table_id, &mutation.key);
+                earlier.note(&key, mutation.value.as_ref().map_or(Version::ABSENT, |_| version));
                 match &mutation.value {
                     Some(value) => {
                         let row = Row::encode(version, mutation.schema_version, value);
@@ -58,7 +77,7 @@ impl ShardStateMachine {
             WriteOutcome::Applied { version, repeated: false }
         };
         let request = (&write.client_id, write.sequence, write.first_unacknowledged);
-        self.sessions.remember(&*engine, request, write.hlc, &outcome, batch)?;
+        self.sessions.remember(&*self.engine, request, write.hlc, &outcome)?;
         Ok(outcome)
     }
 
@@ -67,19 +86,23 @@ impl ShardStateMachine {
         &self,
         descriptor: &ShardDescriptor,
         write: &WriteCommand,
+        earlier: &Earlier,
     ) -> Result<Option<Vec<Version>>, EngineError> {
         let mut current = Vec::new();
         let mut holds = true;
         for mutation in &write.mutations {
             let Some(expected) = mutation.expected else { continue };
             let key = keys::row(descriptor.table_id, &mutation.key);
-            let version = match self.engine.get(Space::Data, &key)? {
-                Some(stored) => {
-                    Row::decode(&stored)
-                        .map_err(|why| EngineError::corruption(why.to_string()))?
-                        .version
-                }
-                None => Version::ABSENT,
+            let version = match earlier.version(&key) {
+                Some(version) => version,
+                None => match self.engine.get(Space::Data, &key)? {
+                    Some(stored) => {
+                        Row::decode(&stored)
+                            .map_err(|why| EngineError::corruption(why.to_string()))?
+                            .version
+                    }
+                    None => Version::ABSENT,
+                },
             };
             holds &= version == expected;
             current.push(version);
@@ -161,7 +184,8 @@ impl ShardStateMachine {
             return CommandResult::Refused("the shard has no state yet".into());
         };
         let id = ReplicaId(descriptor.next_replica_id);
-        let next = ShardDescriptor { next_replica_id: id.0 + 1, ..(*descriptor).clone() };
+        let taken = u64::from(!is_planted(REUSE_REPLICA_ID));
+        let next = ShardDescriptor { next_replica_id: id.0 + taken, ..(*descriptor).clone() };
         self.put_descriptor(&next, batch);
         self.descriptor = Some(Arc::new(next));
         CommandResult::Replica(id)
@@ -187,6 +211,26 @@ impl ShardStateMachine {
     pub(super) fn put_descriptor(&self, descriptor: &ShardDescriptor, batch: &mut WriteBatch) {
         let stored = serde_json::to_vec(descriptor).expect("plain data always encodes");
         batch.put(Space::Meta, keys::descriptor(descriptor.shard_id), stored);
+    }
+}
+
+/// The rows that earlier writes of the same entry have changed; kept only if a condition may ask for one.
+struct Earlier(Option<HashMap<Vec<u8>, Version>>);
+
+impl Earlier {
+    fn of(writes: &[WriteCommand]) -> Self {
+        let mut later = writes.iter().skip(1).flat_map(|write| &write.mutations);
+        Self(later.any(|mutation| mutation.expected.is_some()).then(HashMap::new))
+    }
+
+    fn note(&mut self, key: &[u8], version: Version) {
+        if let Some(rows) = &mut self.0 {
+            rows.insert(key.to_vec(), version);
+        }
+    }
+
+    fn version(&self, key: &[u8]) -> Option<Version> {
+        self.0.as_ref()?.get(key).copied()
     }
 }
 

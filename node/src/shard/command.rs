@@ -1,8 +1,8 @@
 //! What goes through a shard's log, and what applying it answers.
 
 use isobar_api::{ReplicaId, ShardId, Version, directive::StepResult};
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{fmt, ops::Deref, sync::Arc};
 
 /// Identifies one client instance.
 pub type ClientId = [u8; 16];
@@ -10,8 +10,8 @@ pub type ClientId = [u8; 16];
 /// One entry of a shard's log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// An atomic batch of mutations.
-    Write(WriteCommand),
+    /// Writes of clients, in order; each is atomic by itself.
+    Write(WriteGroup),
     /// Cut the shard in two.
     Split(SplitCommand),
     /// Give out the next replica id.
@@ -23,6 +23,37 @@ pub enum Command {
         /// Hybrid clock reading.
         before_hlc: u64,
     },
+}
+
+/// Writes that share one log entry. What an entry costs in the log, on the way to the followers and in their state is
+/// then shared too. Clones share the writes: an entry is kept in memory, sent and applied without being copied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WriteGroup(Arc<[WriteCommand]>);
+
+impl Deref for WriteGroup {
+    type Target = [WriteCommand];
+
+    fn deref(&self) -> &[WriteCommand] {
+        &self.0
+    }
+}
+
+impl From<Vec<WriteCommand>> for WriteGroup {
+    fn from(writes: Vec<WriteCommand>) -> Self {
+        Self(writes.into())
+    }
+}
+
+impl Serialize for WriteGroup {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for WriteGroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Self::from)
+    }
 }
 
 /// An atomic batch of mutations from one client.
@@ -42,12 +73,24 @@ pub struct WriteCommand {
     pub mutations: Vec<Mutation>,
 }
 
+impl WriteCommand {
+    /// About as many bytes as it takes in the log.
+    pub fn size_bytes(&self) -> usize {
+        let of = |mutation: &Mutation| {
+            mutation.key.len() + mutation.value.as_ref().map_or(0, Vec::len) + 24
+        };
+        self.mutations.iter().map(of).sum::<usize>() + 40
+    }
+}
+
 /// One change of one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mutation {
     /// The key.
+    #[serde(with = "serde_bytes")]
     pub key: Vec<u8>,
     /// The new value; `None` deletes.
+    #[serde(with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
     /// Applies only if the row has this version.
     pub expected: Option<Version>,
@@ -97,8 +140,8 @@ impl StepNote {
 pub enum CommandResult {
     /// Nothing to say.
     None,
-    /// The outcome of a write.
-    Write(WriteOutcome),
+    /// The outcomes of a group of writes, in their order.
+    Write(Vec<WriteOutcome>),
     /// The replica id given out.
     Replica(ReplicaId),
     /// The split was done; the shard's shape afterwards.
@@ -136,7 +179,7 @@ pub enum WriteOutcome {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Write(write) => write!(f, "write of {} mutations", write.mutations.len()),
+            Self::Write(writes) => write!(f, "{} writes", writes.len()),
             Self::Split(split) => write!(f, "split into {}", split.child),
             Self::AllocateReplica => f.write_str("allocate replica"),
             Self::NoteStep(note) => {

@@ -4,7 +4,7 @@
 //! | -------- | ----------------------------------------------------- | ----- |
 //! | Data     | table `u64` · user key                                | row |
 //! | Sessions | shard `u64` · `c` · client (16 bytes)                 | session |
-//! | Sessions | shard `u64` · `r` · client (16 bytes) · sequence `u64`| outcome |
+//! | Sessions | shard `u64` · `r` · client (16 bytes) · page `u64`    | outcomes of 64 sequences |
 //! | Meta     | shard `u64` · `d`, `a`, `i`                           | descriptor, applied state, installing mark |
 //! | Meta     | shard `u64` · `x` · directive `u64` · step `u32`      | step result |
 //! | Staging  | shard `u64` · attempt (8 bytes) · chunk `u32`         | received chunk |
@@ -61,17 +61,24 @@ pub fn session(shard: ShardId, client: &ClientId) -> Vec<u8> {
     key
 }
 
-/// A client's remembered outcome.
-pub fn outcome(shard: ShardId, client: &ClientId, sequence: u64) -> Vec<u8> {
+/// A page of a client's remembered outcomes.
+pub fn outcome_page(shard: ShardId, client: &ClientId, page: u64) -> Vec<u8> {
     let mut key = prefix(shard, b'r');
     key.extend_from_slice(client);
-    key.extend_from_slice(&sequence.to_be_bytes());
+    key.extend_from_slice(&page.to_be_bytes());
     key
 }
 
-/// The sequence in the key of an outcome.
-pub fn sequence(outcome: &[u8]) -> u64 {
-    outcome.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+/// Bounds of all pages of a client.
+pub fn outcome_pages(shard: ShardId, client: &ClientId) -> (Vec<u8>, Vec<u8>) {
+    let start = outcome_page(shard, client, 0);
+    let end = after_prefix(&start[..start.len() - 8]);
+    (start, end)
+}
+
+/// The number in the key of a page of outcomes.
+pub fn page_number(outcome_page: &[u8]) -> u64 {
+    outcome_page.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Bounds of all sessions and outcomes of a shard.
@@ -186,7 +193,7 @@ mod tests {
             let (start, end) = sessions(ShardId(shard));
             for other in [0, 6, 7, 8, u64::MAX - 1, u64::MAX].map(ShardId) {
                 for key in [
-                    outcome(other, &client, u64::MAX),
+                    outcome_page(other, &client, u64::MAX),
                     step(other, u64::MAX, u32::MAX),
                     chunk(other, &[0; 8], 0),
                     chunk(other, &[0xfe; 8], u32::MAX),

@@ -17,7 +17,8 @@ mod state_machine;
 pub(crate) mod tests;
 
 pub use command::{
-    Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteOutcome,
+    Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteGroup,
+    WriteOutcome,
 };
 pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging};
 pub use state::{AppliedState, LocalReplica, RowsHeld, ShardEvent, ShardState};

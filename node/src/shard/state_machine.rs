@@ -13,7 +13,7 @@ use crate::{
         Entry, LogId, RaftNode, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, encode,
         seed_log_id,
     },
-    engine::{Engine, EngineError, EngineErrorKind, Space, WriteBatch},
+    engine::{Engine, EngineError, EngineErrorKind, Space, WriteBatch, offload},
 };
 use futures::{Stream, TryStreamExt};
 use isobar_api::{Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId};
@@ -156,7 +156,7 @@ impl ShardStateMachine {
         batch: &mut WriteBatch,
     ) -> Result<CommandResult, EngineError> {
         match command {
-            Command::Write(write) => self.apply_write(write, batch).map(CommandResult::Write),
+            Command::Write(writes) => self.apply_writes(writes, batch).map(CommandResult::Write),
             Command::Split(split) => self.apply_split(split, batch),
             Command::AllocateReplica => Ok(self.apply_allocate(batch)),
             Command::NoteStep(note) => self.note_step(note, batch).map(|()| CommandResult::None),
@@ -221,7 +221,8 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
         let old_range = self.descriptor.as_deref().map(|d| (d.table_id, d.range.clone()));
         let (engine, shard, meta) = (self.engine.clone(), self.shard_id, meta.clone());
         let state = self.state.clone();
-        let installed = tokio::task::spawn_blocking(move || {
+        let disk = engine.clone();
+        let install = move || {
             let staged = match snapshot {
                 ShardSnapshot::Staged(staged) => staged,
                 ShardSnapshot::Local(view) => StagedSnapshot::of(&view, engine, shard)?,
@@ -232,8 +233,8 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
             state.set(Some(descriptor.clone()), &applied);
             *broken = false;
             Ok::<_, EngineError>((descriptor, applied))
-        });
-        let (descriptor, applied) = installed.await.map_err(io::Error::other)??;
+        };
+        let (descriptor, applied) = offload(&disk, install).await.map_err(io::Error::other)??;
         self.descriptor = Some(descriptor);
         self.applied = applied;
         self.sessions.reset();
@@ -261,7 +262,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || engine.sync()).await.map_err(io::Error::other)??;
+        offload(&self.engine, move || engine.sync()).await.map_err(io::Error::other)??;
         let once = || io::Error::other("a snapshot builder builds once");
         let taken = self.taken.take().ok_or_else(once)??;
         let snapshot = ShardSnapshot::Local(Arc::new(taken));

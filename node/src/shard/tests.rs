@@ -78,7 +78,7 @@ fn apply(
 }
 
 fn write(sequence: u64, hlc: u64, key: &str, value: &[u8]) -> Command {
-    Command::Write(WriteCommand {
+    let write = WriteCommand {
         client_id: [5; 16],
         sequence,
         first_unacknowledged: 1,
@@ -90,7 +90,8 @@ fn write(sequence: u64, hlc: u64, key: &str, value: &[u8]) -> Command {
             expected: None,
             schema_version: 0,
         }],
-    })
+    };
+    Command::Write(vec![write].into())
 }
 
 fn split(at_key: &str) -> Command {
@@ -106,9 +107,10 @@ fn split(at_key: &str) -> Command {
 /// Clock reading of the version, and whether it was a repetition.
 fn applied(result: Result<CommandResult, EngineError>) -> (u64, bool) {
     match result.unwrap() {
-        CommandResult::Write(WriteOutcome::Applied { version, repeated }) => {
-            (version.hlc, repeated)
-        }
+        CommandResult::Write(outcomes) => match outcomes[..] {
+            [WriteOutcome::Applied { version, repeated }] => (version.hlc, repeated),
+            _ => panic!("{outcomes:?}"),
+        },
         other => panic!("{other}"),
     }
 }
@@ -167,7 +169,7 @@ async fn a_repeated_write_is_known_after_a_split_and_after_a_snapshot() {
     assert_eq!(applied(apply(&mut parent, 2, write(2, 20, "x", b"two"))), (20, false));
     assert_eq!(applied(apply(&mut parent, 3, write(1, 30, "x", b"one"))), (10, true));
     assert_eq!(apply(&mut parent, 4, split("m")).unwrap(), CommandResult::Split { shape: 2 });
-    let outside = CommandResult::Write(WriteOutcome::OutsideRange);
+    let outside = CommandResult::Write(vec![WriteOutcome::OutsideRange]);
     assert_eq!(apply(&mut parent, 5, write(3, 40, "x", b"no")).unwrap(), outside);
 
     let mut child = open(&engine, CHILD);
@@ -320,4 +322,53 @@ async fn a_removed_replica_changes_nothing_more() {
     assert_eq!(late.unwrap_err().kind(), EngineErrorKind::Closed);
     machine.install_snapshot(&sent.meta, sent.snapshot).await.unwrap_err();
     assert!(rows(&engine).is_empty() && is_empty(&engine, Space::Staging));
+}
+
+/// Writes of one entry see each other as if each had an entry of its own.
+#[test]
+fn conditions_hold_against_earlier_writes_of_the_same_entry() {
+    let set = |client: u8, sequence, value: Option<&str>, expected| WriteCommand {
+        client_id: [client; 16],
+        sequence,
+        first_unacknowledged: 1,
+        hlc: 10,
+        origin: 1,
+        mutations: vec![Mutation {
+            key: b"x".to_vec(),
+            value: value.map(Into::into),
+            expected,
+            schema_version: 0,
+        }],
+    };
+    let version = |hlc| isobar_api::Version { hlc, origin: NodeId(1) };
+    let absent = isobar_api::Version::ABSENT;
+    let writes = vec![
+        set(1, 1, Some("one"), Some(absent)),
+        set(2, 1, Some("no"), Some(absent)),
+        set(2, 2, Some("two"), Some(version(10))),
+        set(1, 1, Some("again"), Some(absent)),
+        set(1, 2, None, None),
+        set(2, 3, Some("three"), Some(absent)),
+    ];
+    let together = memory();
+    let CommandResult::Write(outcomes) =
+        apply(&mut seeded(&together), 1, Command::Write(writes.clone().into())).unwrap()
+    else {
+        panic!("not a write")
+    };
+    let applied = |hlc, repeated| WriteOutcome::Applied { version: version(hlc), repeated };
+    let conflict = WriteOutcome::Conflict { current: vec![version(10)], repeated: false };
+    let expected =
+        [applied(10, false), conflict, applied(11, false), applied(10, true), applied(12, false)];
+    assert_eq!(outcomes[..5], expected);
+    assert_eq!(outcomes[5], applied(13, false), "the row was deleted before");
+    assert_eq!(rows(&together), [("x".into(), b"three".to_vec())]);
+
+    let apart = memory();
+    let mut machine = seeded(&apart);
+    for (index, (write, outcome)) in (1..).zip(writes.into_iter().zip(outcomes)) {
+        let alone = apply(&mut machine, index, Command::Write(vec![write].into())).unwrap();
+        assert_eq!(alone, CommandResult::Write(vec![outcome]));
+    }
+    assert_eq!(rows(&apart), rows(&together));
 }

@@ -9,9 +9,11 @@
 
 mod cluster_stamp;
 mod link;
+mod network;
 pub mod server;
 mod snapshot;
 
+pub use network::PeerNetwork;
 pub use snapshot::Outgoing;
 
 use crate::members::Members;
@@ -32,7 +34,7 @@ use tonic::{
 };
 
 /// A client for the calls between nodes. Each call names the cluster.
-pub type Peer = PeerClient<InterceptedService<Channel, ClusterStamp>>;
+type Peer = PeerClient<InterceptedService<Channel, ClusterStamp>>;
 
 /// What a frame asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +128,8 @@ pub struct Transport {
     links: Arc<Mutex<HashMap<NodeId, Arc<Link>>>>,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
     cluster_id: Arc<OnceLock<String>>,
+    /// The way that is taken instead of gRPC, if there is one.
+    network: Option<Arc<dyn PeerNetwork>>,
 }
 
 impl Transport {
@@ -136,7 +140,13 @@ impl Transport {
             links: Arc::default(),
             channels: Arc::default(),
             cluster_id: Arc::default(),
+            network: None,
         }
+    }
+
+    /// A transport over another network than gRPC.
+    pub fn over(members: Members, network: Arc<dyn PeerNetwork>) -> Self {
+        Self { network: Some(network), ..Self::new(members) }
     }
 
     /// Names the cluster in every call from now on.
@@ -157,6 +167,9 @@ impl Transport {
         message: Message,
         timeout: Duration,
     ) -> Result<Bytes, TransportError> {
+        if let Some(network) = &self.network {
+            return network.call(node, message, timeout).await;
+        }
         let link = {
             let mut links = self.links.lock().expect("no holder of this lock panics");
             links.entry(node).or_insert_with(|| Link::start(node, self.clone())).clone()
@@ -165,7 +178,7 @@ impl Transport {
     }
 
     /// A lazily connected channel to a node.
-    pub fn channel(&self, node: NodeId) -> Result<Channel, ApiError> {
+    fn channel(&self, node: NodeId) -> Result<Channel, ApiError> {
         let member = self.members.get(node).ok_or_else(|| {
             ApiError::new(ErrorCode::Unreachable, format!("{node} is not a known member"))
         })?;
@@ -187,33 +200,12 @@ impl Transport {
         Ok(channel)
     }
 
-    /// A client for the unary calls between nodes. The caller applies [`Self::delayed`].
-    pub fn peer(&self, node: NodeId) -> Result<Peer, ApiError> {
+    /// A client for the unary calls between nodes. The caller applies the emulated delay.
+    fn peer(&self, node: NodeId) -> Result<Peer, ApiError> {
         let stamp = ClusterStamp::new(self.cluster_id.get());
         let client = PeerClient::with_interceptor(self.channel(node)?, stamp);
         Ok(client
             .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
-    }
-
-    /// Runs a unary call to a node with a time limit and the emulated delay of both ways.
-    pub async fn delayed<T>(
-        &self,
-        node: NodeId,
-        timeout: Duration,
-        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    ) -> Result<T, ApiError> {
-        let delay = self.members.one_way_delay_to(node);
-        tokio::time::sleep(delay).await;
-        let answer = tokio::time::timeout(timeout, call).await;
-        tokio::time::sleep(delay).await;
-        match answer {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(ApiError::from_status(&status)),
-            Err(_) => Err(ApiError::new(
-                ErrorCode::DeadlineExceeded,
-                format!("{node} did not answer in time"),
-            )),
-        }
     }
 }

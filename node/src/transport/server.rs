@@ -4,6 +4,7 @@ use super::FrameKind;
 use crate::{
     catalog::ClusterAdmission,
     consensus::raft::types::{Raft, Snapshot, SnapshotMeta, Vote, decode, encode},
+    engine::offload,
     members::Members,
     registry::Registry,
     replica::error_chain,
@@ -17,7 +18,7 @@ use isobar_api::{
         SnapshotReply, peer_server::Peer, snapshot_frame::Part,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -53,7 +54,8 @@ impl PeerServer {
         Self { registry, members, admission, disk_reserve_bytes }
     }
 
-    async fn answer(&self, frame: RaftFrame) -> RaftFrame {
+    /// Has the group that a frame is for do what it asks; the frame of the answer.
+    pub async fn answer(&self, frame: RaftFrame) -> RaftFrame {
         let done = tokio::time::timeout(FRAME_WITHIN, self.dispatch(&frame)).await;
         let late = |_| Err(Unanswered::Failed("the group did not answer in time".into()));
         let (kind, payload) = match done.unwrap_or_else(late) {
@@ -80,10 +82,23 @@ impl PeerServer {
         handle(&replica.raft, frame).await
     }
 
+    /// Takes a snapshot frame by frame, verifies it and installs it; answers with the group's encoded response, or why
+    /// it was not taken.
+    pub async fn take_snapshot(
+        &self,
+        frames: impl Stream<Item = Result<SnapshotFrame, Status>> + Send,
+    ) -> SnapshotReply {
+        self.receive_snapshot(frames).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "snapshot not taken");
+            SnapshotReply { payload: Default::default(), error: error.to_string() }
+        })
+    }
+
     async fn receive_snapshot(
         &self,
-        mut frames: Streaming<SnapshotFrame>,
+        frames: impl Stream<Item = Result<SnapshotFrame, Status>> + Send,
     ) -> Result<SnapshotReply, ApiError> {
+        let mut frames = std::pin::pin!(frames);
         let malformed = |what: &str| ApiError::new(ErrorCode::InvalidArgument, what.to_owned());
         let first = next_part(&mut frames).await?;
         let Some(Part::Header(header)) = first else {
@@ -97,17 +112,17 @@ impl PeerServer {
             ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no such replica here"))
         })?;
         let engine = self.registry.state_engine().clone();
-        let mut staging = Staging::begin(engine, shard);
+        let mut staging = Staging::begin(engine.clone(), shard);
         let staged = loop {
             match next_part(&mut frames).await? {
                 Some(Part::Chunk(chunk)) => {
                     staging.add(chunk.index, &chunk.data, &chunk.hash)?;
                 }
                 Some(Part::Manifest(m)) => {
-                    let finished = tokio::task::spawn_blocking(move || {
-                        staging.finish(m.chunks, m.bytes, &m.root_hash)
-                    });
-                    break finished.await.map_err(|_| malformed("staging stopped"))??;
+                    let finish = move || staging.finish(m.chunks, m.bytes, &m.root_hash);
+                    break offload(&engine, finish)
+                        .await
+                        .map_err(|_| malformed("staging stopped"))??;
                 }
                 Some(Part::Header(_)) | None => {
                     return Err(malformed("a snapshot ends with its manifest"));
@@ -119,6 +134,67 @@ impl PeerServer {
         let response =
             installed.map_err(|e| replica.error(ErrorCode::StorageFailed, error_chain(&e)))?;
         Ok(SnapshotReply { payload: encode(&response).into(), error: String::new() })
+    }
+
+    /// Makes a replica here, if the rules of its shard, the disk and the cluster allow it.
+    pub async fn hold_replica(
+        &self,
+        request: EnsureReplicaRequest,
+    ) -> Result<EnsureReplicaResponse, ApiError> {
+        let malformed = |what: &str, why: serde_json::Error| {
+            ApiError::new(ErrorCode::InvalidArgument, format!("{what}: {why}"))
+        };
+        let descriptor: ShardDescriptor = serde_json::from_slice(&request.descriptor_json)
+            .map_err(|why| malformed("descriptor", why))?;
+        descriptor.rule.validate()?;
+        self.check_room(&descriptor)?;
+        self.admission.admit(&request.cluster_id)?;
+        let replica = ReplicaId(request.replica_id);
+        let created = if request.first_replicas_json.is_empty() {
+            self.registry.create_empty(&descriptor, replica).await?
+        } else {
+            let replicas = serde_json::from_slice(&request.first_replicas_json)
+                .map_err(|why| malformed("first replicas", why))?;
+            let seed = Seed { descriptor: descriptor.clone(), replicas };
+            let created = self.registry.create_seeded(&seed, replica).await?;
+            self.registry.elect_if_first(&seed, replica).await;
+            created
+        };
+        if created {
+            let from = NodeId(request.from_node);
+            tracing::info!(shard = %descriptor.shard_id, %replica, %from, "replica created");
+        }
+        Ok(EnsureReplicaResponse { created })
+    }
+
+    /// Confirms that this node leads a shard; the index that a follower must have applied for a read.
+    pub async fn confirm_read(
+        &self,
+        request: ReadIndexRequest,
+    ) -> Result<ReadIndexResponse, ApiError> {
+        let shard = ShardId(request.shard_id);
+        let replica = self.registry.get(shard).ok_or_else(|| {
+            ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
+        })?;
+        let index = replica.leader_barrier().await?;
+        let member =
+            replica.state.replicas().iter().any(|r| r.replica_id.0 == request.from_replica);
+        if !member {
+            let message = format!("r{} is not a replica of the shard", request.from_replica);
+            return Err(replica.error(ErrorCode::Refused, message));
+        }
+        Ok(ReadIndexResponse { payload: encode(&index).into() })
+    }
+
+    /// Deletes a replica here, if its shard's leader confirms that it was removed.
+    pub async fn drop_replica(
+        &self,
+        request: RetireReplicaRequest,
+    ) -> Result<RetireReplicaResponse, ApiError> {
+        let (shard, replica) = (ShardId(request.shard_id), ReplicaId(request.replica_id));
+        let from = NodeId(request.from_node);
+        let retired = self.registry.retire_if_removed(shard, replica, from).await?;
+        Ok(RetireReplicaResponse { retired })
     }
 
     fn check_room(&self, descriptor: &ShardDescriptor) -> Result<(), ApiError> {
@@ -151,7 +227,13 @@ async fn answer_frames<F: Future<Output = RaftFrame> + Send + 'static>(
         let kib = (frame.payload.len() / 1024).clamp(FRAME_KIB_MIN, UNDER_WAY_KIB_MAX);
         let taken = room.clone().acquire_many_owned(kib as u32).await;
         let taken = taken.expect("nobody closes it");
-        let (working, answers) = (answer(frame), answers.clone());
+        let (mut working, answers) = (Box::pin(answer(frame)), answers.clone());
+        // Begun here, so that a group gets its frames in the order in which they came.
+        if let Poll::Ready(answer) = futures::poll!(&mut working) {
+            // An error means that the sender has gone.
+            let _ = answers.send(Ok(answer)).await;
+            continue;
+        }
         tokio::spawn(async move {
             let answer = working.await;
             // An error means that the sender has gone.
@@ -161,7 +243,9 @@ async fn answer_frames<F: Future<Output = RaftFrame> + Send + 'static>(
     }
 }
 
-async fn next_part(frames: &mut Streaming<SnapshotFrame>) -> Result<Option<Part>, ApiError> {
+async fn next_part(
+    frames: &mut (impl Stream<Item = Result<SnapshotFrame, Status>> + Unpin),
+) -> Result<Option<Part>, ApiError> {
     let broken = |why: &str| ApiError::new(ErrorCode::Unreachable, why.to_owned());
     match tokio::time::timeout(CHUNK_WITHIN, frames.next()).await {
         Ok(Some(Ok(frame))) => Ok(frame.part),
@@ -216,72 +300,28 @@ impl Peer for PeerServer {
         &self,
         request: Request<Streaming<SnapshotFrame>>,
     ) -> Result<Response<SnapshotReply>, Status> {
-        let reply = self.receive_snapshot(request.into_inner()).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "snapshot not taken");
-            SnapshotReply { payload: Default::default(), error: error.to_string() }
-        });
-        Ok(Response::new(reply))
+        Ok(Response::new(self.take_snapshot(request.into_inner()).await))
     }
 
     async fn ensure_replica(
         &self,
         request: Request<EnsureReplicaRequest>,
     ) -> Result<Response<EnsureReplicaResponse>, Status> {
-        let request = request.into_inner();
-        let descriptor: ShardDescriptor = serde_json::from_slice(&request.descriptor_json)
-            .map_err(|why| {
-                ApiError::new(ErrorCode::InvalidArgument, format!("descriptor: {why}"))
-            })?;
-        descriptor.rule.validate()?;
-        self.check_room(&descriptor)?;
-        self.admission.admit(&request.cluster_id)?;
-        let replica = ReplicaId(request.replica_id);
-        let created = if request.first_replicas_json.is_empty() {
-            self.registry.create_empty(&descriptor, replica).await?
-        } else {
-            let replicas = serde_json::from_slice(&request.first_replicas_json).map_err(|why| {
-                ApiError::new(ErrorCode::InvalidArgument, format!("first replicas: {why}"))
-            })?;
-            let seed = Seed { descriptor: descriptor.clone(), replicas };
-            let created = self.registry.create_seeded(&seed, replica).await?;
-            self.registry.elect_if_first(&seed, replica).await;
-            created
-        };
-        if created {
-            let from = NodeId(request.from_node);
-            tracing::info!(shard = %descriptor.shard_id, %replica, %from, "replica created");
-        }
-        Ok(Response::new(EnsureReplicaResponse { created }))
+        Ok(Response::new(self.hold_replica(request.into_inner()).await?))
     }
 
     async fn read_index(
         &self,
         request: Request<ReadIndexRequest>,
     ) -> Result<Response<ReadIndexResponse>, Status> {
-        let request = request.into_inner();
-        let shard = ShardId(request.shard_id);
-        let replica = self.registry.get(shard).ok_or_else(|| {
-            ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
-        })?;
-        let index = replica.leader_barrier().await?;
-        let member =
-            replica.state.replicas().iter().any(|r| r.replica_id.0 == request.from_replica);
-        if !member {
-            let message = format!("r{} is not a replica of the shard", request.from_replica);
-            return Err(replica.error(ErrorCode::Refused, message).into());
-        }
-        Ok(Response::new(ReadIndexResponse { payload: encode(&index).into() }))
+        Ok(Response::new(self.confirm_read(request.into_inner()).await?))
     }
 
     async fn retire_replica(
         &self,
         request: Request<RetireReplicaRequest>,
     ) -> Result<Response<RetireReplicaResponse>, Status> {
-        let request = request.into_inner();
-        let (shard, replica) = (ShardId(request.shard_id), ReplicaId(request.replica_id));
-        let retired =
-            self.registry.retire_if_removed(shard, replica, NodeId(request.from_node)).await?;
-        Ok(Response::new(RetireReplicaResponse { retired }))
+        Ok(Response::new(self.drop_replica(request.into_inner()).await?))
     }
 }
 

@@ -38,12 +38,18 @@ impl Transport {
         outgoing: Outgoing,
         timeout: Duration,
     ) -> Result<Vec<u8>, TransportError> {
+        if let Some(network) = &self.network {
+            return network.send_snapshot(node, outgoing, timeout).await;
+        }
         let unreachable = |why: String| TransportError::Unreachable { node, why };
         let mut client = self.peer(node).map_err(|e| unreachable(e.to_string()))?;
         let (frames, stream) = mpsc::channel(CHUNKS_AHEAD);
-        let header = self.header(&outgoing);
-        let reader =
-            tokio::task::spawn_blocking(move || produce(&outgoing.snapshot, header, &frames));
+        let from = self.members.own().node_id;
+        let reader = tokio::task::spawn_blocking(move || {
+            outgoing.produce(from, &mut |frame| {
+                frames.blocking_send(frame).map_err(|_| "the receiver stopped".to_owned())
+            })
+        });
         tokio::time::sleep(self.members.one_way_delay_to(node)).await;
         let sent =
             tokio::time::timeout(timeout, client.install_snapshot(ReceiverStream::new(stream)));
@@ -62,41 +68,40 @@ impl Transport {
         }
         Ok(reply.payload.to_vec())
     }
-
-    fn header(&self, outgoing: &Outgoing) -> SnapshotFrame {
-        let header = SnapshotHeader {
-            shard_id: outgoing.shard.0,
-            from_node: self.members.own().node_id.0,
-            to_replica: outgoing.to_replica,
-            vote: encode(&outgoing.vote).into(),
-            meta: encode(&outgoing.meta).into(),
-            snapshot_id: blake3::hash(&encode(&outgoing.meta)).to_hex()[..16].to_owned(),
-        };
-        SnapshotFrame { part: Some(Part::Header(header)) }
-    }
 }
 
-/// Reads the view chunk by chunk into the channel; stops when the receiver is gone.
-fn produce(
-    snapshot: &LocalSnapshot,
-    header: SnapshotFrame,
-    frames: &mpsc::Sender<SnapshotFrame>,
-) -> Result<(), String> {
-    let closed = |_| "the receiver stopped".to_owned();
-    frames.blocking_send(header).map_err(closed)?;
-    let mut cursor = Cursor::default();
-    let (mut chunks, mut bytes) = (0, 0);
-    let mut root = blake3::Hasher::new();
-    while let Some(data) = snapshot.next_chunk(&mut cursor).map_err(|e| e.to_string())? {
-        let hash = blake3::hash(&data);
-        root.update(hash.as_bytes());
-        bytes += data.len() as u64;
-        let hash = hash.as_bytes().to_vec().into();
-        let chunk = SnapshotChunk { index: chunks, data: data.into(), hash };
-        frames.blocking_send(SnapshotFrame { part: Some(Part::Chunk(chunk)) }).map_err(closed)?;
-        chunks += 1;
+impl Outgoing {
+    /// Reads the view chunk by chunk and hands each frame to `send`, which may block; stops when it fails.
+    pub fn produce(
+        &self,
+        from: NodeId,
+        send: &mut dyn FnMut(SnapshotFrame) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut send = |part| send(SnapshotFrame { part: Some(part) });
+        send(Part::Header(self.header(from)))?;
+        let mut cursor = Cursor::default();
+        let (mut chunks, mut bytes) = (0, 0);
+        let mut root = blake3::Hasher::new();
+        while let Some(data) = self.snapshot.next_chunk(&mut cursor).map_err(|e| e.to_string())? {
+            let hash = blake3::hash(&data);
+            root.update(hash.as_bytes());
+            bytes += data.len() as u64;
+            let hash = hash.as_bytes().to_vec().into();
+            send(Part::Chunk(SnapshotChunk { index: chunks, data: data.into(), hash }))?;
+            chunks += 1;
+        }
+        let root_hash = root.finalize().as_bytes().to_vec().into();
+        send(Part::Manifest(SnapshotManifest { chunks, bytes, root_hash }))
     }
-    let root_hash = root.finalize().as_bytes().to_vec().into();
-    let manifest = SnapshotManifest { chunks, bytes, root_hash };
-    frames.blocking_send(SnapshotFrame { part: Some(Part::Manifest(manifest)) }).map_err(closed)
+
+    fn header(&self, from: NodeId) -> SnapshotHeader {
+        SnapshotHeader {
+            shard_id: self.shard.0,
+            from_node: from.0,
+            to_replica: self.to_replica,
+            vote: encode(&self.vote).into(),
+            meta: encode(&self.meta).into(),
+            snapshot_id: blake3::hash(&encode(&self.meta)).to_hex()[..16].to_owned(),
+        }
+    }
 }

@@ -320,8 +320,12 @@ impl Cluster {
     ) -> Result<kv_result::Result, ApiError> {
         let epoch = Some(entry.epoch.into());
         let item = KvItem { shard_id: entry.shard_id.0, epoch, op: Some(op) };
-        let request =
-            KvRequest { items: vec![item], deadline_ms: 3_000, client_region: "eu".into() };
+        let request = KvRequest {
+            items: vec![item],
+            deadline_ms: 3_000,
+            client_region: "eu".into(),
+            first_item: 0,
+        };
         let answer = async {
             let mut answers =
                 KvClient::new(self.channel(node)).execute(request).await?.into_inner();

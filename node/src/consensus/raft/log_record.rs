@@ -28,7 +28,7 @@ impl Mark {
     }
 }
 
-pub(super) fn entry_key(shard_id: u64, index: u64) -> Vec<u8> {
+pub(crate) fn entry_key(shard_id: u64, index: u64) -> Vec<u8> {
     [shard_id.to_be_bytes(), index.to_be_bytes()].concat()
 }
 
@@ -81,7 +81,7 @@ pub(super) fn encode<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, Eng
 }
 
 /// What was stored under `key`. Any change of a bit is an error.
-pub(super) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, EngineError> {
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, EngineError> {
     let damaged = |what: &str| EngineError::corruption(format!("log record {key:02x?}: {what}"));
     let Some((header, body)) = bytes.split_at_checked(HEADER_BYTES) else {
         return Err(damaged("too short"));

@@ -8,7 +8,10 @@ use super::{
     log_tail::{Tail, TailLimits},
     shared_log::SharedLog,
 };
-use crate::engine::{EngineError, EngineErrorKind, Scan, Space, WriteBatch};
+use crate::{
+    engine::{EngineError, EngineErrorKind, Scan, Space, WriteBatch},
+    planted::{FORGET_VOTE, is_planted},
+};
 use openraft::{
     LogState, OptionalSend, RaftLogReader, RaftTypeConfig,
     alias::{LogIdOf, VoteOf},
@@ -311,7 +314,9 @@ where
     async fn save_vote(&mut self, vote: &VoteOf<C>) -> Result<(), io::Error> {
         let group = &self.group;
         let place = group.told(group.log.place().await)?;
-        group.told(group.write_mark(Mark::Vote, vote))?;
+        if !is_planted(FORGET_VOTE) {
+            group.told(group.write_mark(Mark::Vote, vote))?;
+        }
         group.state().vote = Some(vote.clone());
         group.told(place.written_durably().await)
     }

@@ -1,6 +1,6 @@
 //! The Raft tier, over openraft.
 mod log_read;
-mod log_record;
+pub(crate) mod log_record;
 pub mod log_store;
 #[cfg(test)]
 mod log_store_tests;

@@ -176,6 +176,7 @@ struct Inner {
     engine: Arc<dyn Engine>,
     shared: Arc<Shared>,
     queue: Mutex<Option<mpsc::Sender<Job>>>,
+    /// None: it is closed, or the flusher is a task, which ends by itself.
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -203,16 +204,17 @@ impl SharedLog {
             shared: shared.clone(),
             unsynced_batches: 0,
         };
-        let thread = std::thread::Builder::new()
-            .name("log-flusher".into())
-            .spawn(move || flusher.run())
-            .map_err(|error| EngineError::from_file("start the flusher thread", error))?;
-        let inner = Inner {
-            engine,
-            shared,
-            queue: Mutex::new(Some(queue)),
-            flusher: Mutex::new(Some(thread)),
+        let thread = if engine.simulated_wait().is_some() {
+            tokio::spawn(flusher.run_as_task());
+            None
+        } else {
+            let thread = std::thread::Builder::new().name("log-flusher".into());
+            let started = thread.spawn(move || flusher.run());
+            let failed = |error| EngineError::from_file("start the flusher thread", error);
+            Some(started.map_err(failed)?)
         };
+        let inner =
+            Inner { engine, shared, queue: Mutex::new(Some(queue)), flusher: Mutex::new(thread) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -351,18 +353,36 @@ impl Drop for Flusher {
 impl Flusher {
     fn run(mut self) {
         while let Some(first) = self.jobs.blocking_recv() {
-            let mut batch = vec![first];
-            while batch.len() < self.config.batch_jobs.max(1) {
-                match self.jobs.try_recv() {
-                    Ok(job) => batch.push(job),
-                    Err(_) => break,
-                }
+            let batch = self.batch_from(first);
+            self.flush_one(batch);
+        }
+    }
+
+    /// The same where the disk is a simulated one: what queues while it waits joins the next batch.
+    async fn run_as_task(mut self) {
+        while let Some(first) = self.jobs.recv().await {
+            let batch = self.batch_from(first);
+            tokio::time::sleep(self.engine.simulated_wait().unwrap_or_default()).await;
+            self.flush_one(batch);
+        }
+    }
+
+    fn batch_from(&mut self, first: Job) -> Vec<Job> {
+        let mut batch = vec![first];
+        while batch.len() < self.config.batch_jobs.max(1) {
+            match self.jobs.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
             }
-            self.flush(batch);
-            if self.shared.closing.load(Ordering::Acquire) {
-                // Those who wait for a place are turned away; jobs that have one are still done.
-                self.jobs.close();
-            }
+        }
+        batch
+    }
+
+    fn flush_one(&mut self, batch: Vec<Job>) {
+        self.flush(batch);
+        if self.shared.closing.load(Ordering::Acquire) {
+            // Those who wait for a place are turned away; jobs that have one are still done.
+            self.jobs.close();
         }
     }
 
