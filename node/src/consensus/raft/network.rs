@@ -5,17 +5,14 @@ use crate::{
     shard::ShardSnapshot,
     transport::{FrameKind, Message, Outgoing, Transport, TransportError},
 };
-use futures::{Stream, StreamExt};
 use isobar_api::{NodeId, ShardId};
 use openraft::{
     AnyError, RaftNetworkFactory, RaftNetworkV2,
-    base::{BoxFuture, BoxStream},
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
-        StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
-        VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,12 +20,6 @@ use std::{sync::Arc, time::Duration};
 
 /// A snapshot may take this long as a whole; its stall is watched by the directive that wanted it.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// Append requests of one group on their way to one replica at once.
-const APPENDS_AHEAD: usize = 8;
-
-/// What an append request of a stream came to.
-type Appended = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 /// Called when a node turns out not to hold a replica that it should.
 pub type OnUnknownReplica = Arc<dyn Fn(NodeId, u64) + Send + Sync>;
@@ -91,36 +82,6 @@ impl GroupNetwork {
         decode(&bytes).map_err(|why| RPCError::Network(NetworkError::new(&AnyError::new(&why))))
     }
 
-    /// One request of a stream: its answer, and whether all of it was taken.
-    async fn append(
-        &self,
-        request: AppendEntriesRequest<TypeConfig>,
-        option: &RPCOption,
-    ) -> (Appended, bool) {
-        let before = request.prev_log_id;
-        let last = request.entries.last().map_or(before, |entry| Some(entry.log_id));
-        let answer: AppendEntriesResponse<TypeConfig> =
-            match self.call(FrameKind::Append, &request, option).await {
-                Ok(answer) => answer,
-                Err(error) => return (Err(error), false),
-            };
-        let (taken, full) = match answer {
-            AppendEntriesResponse::Success => (Ok(last), true),
-            AppendEntriesResponse::PartialSuccess(upto) => (Ok(upto), upto == last),
-            AppendEntriesResponse::Conflict => match before {
-                Some(before) => (Err(StreamAppendError::Conflict(before)), false),
-                None => {
-                    let why = AnyError::error("an empty log was said to conflict");
-                    return (Err(RPCError::Network(NetworkError::new(&why))), false);
-                }
-            },
-            AppendEntriesResponse::HigherVote(vote) => {
-                (Err(StreamAppendError::HigherVote(vote)), false)
-            }
-        };
-        (Ok(taken), full)
-    }
-
     fn rpc_error(&self, error: TransportError) -> RPCError<TypeConfig> {
         match error {
             TransportError::UnknownReplica { node } => {
@@ -135,6 +96,9 @@ impl GroupNetwork {
     }
 }
 
+// `stream_append` stays as it is, one request after another. Openraft takes an answer for all requests up to its position,
+// later empty ones too, so with several on their way a leader that was stopped and wakes up can take an old answer for a
+// new one, renew its lease by it, and serve reads that are out of date.
 impl RaftNetworkV2<TypeConfig> for GroupNetwork {
     type SnapshotData = ShardSnapshot;
 
@@ -144,30 +108,6 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         self.call(FrameKind::Append, &request, &option).await
-    }
-
-    /// Sends what there is without waiting for answers, a bounded number of requests ahead. Requests of one group stay
-    /// in order on the stream between two nodes; answers are handed out in the order of the requests.
-    fn stream_append<'s, S>(
-        &'s mut self,
-        input: S,
-        option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Appended>, RPCError<TypeConfig>>>
-    where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
-    {
-        let network = &*self;
-        let answers = input.map(move |request| {
-            let option = option.clone();
-            async move { network.append(request, &option).await }
-        });
-        // After an answer that is not a full success nothing behind it counts: openraft begins a new stream.
-        let whole = answers.buffered(APPENDS_AHEAD).scan(true, |go_on, (answer, full)| {
-            let answer = go_on.then_some(answer);
-            *go_on &= full;
-            std::future::ready(answer)
-        });
-        Box::pin(async move { Ok(whole.boxed()) })
     }
 
     async fn vote(
