@@ -54,6 +54,8 @@ struct State {
     next_item: u64,
     /// Whether there is a stream, or one is being opened.
     open: bool,
+    /// Streams that have ended. What still sends for one of them must leave the queue to the next.
+    ended: u64,
     /// No handle of the lane is left.
     closed: bool,
     /// The stream waits for something to send.
@@ -99,7 +101,7 @@ impl Lane {
             }
             state.queue.push_back((job, answer_to));
             if !std::mem::replace(&mut state.open, true) {
-                tokio::spawn(self.0.clone().run());
+                tokio::spawn(self.0.clone().run(state.ended));
             }
             state.waker.take()
         };
@@ -135,8 +137,8 @@ impl Shared {
     }
 
     /// One stream, from its opening to its end.
-    async fn run(self: Arc<Self>) {
-        let outgoing = Outgoing { shared: self.clone(), yielded: false };
+    async fn run(self: Arc<Self>, number: u64) {
+        let outgoing = Outgoing { shared: self.clone(), number, yielded: false };
         let mut request = tonic::Request::new(outgoing);
         if let Some(cluster_id) = self.stamp.get() {
             request.metadata_mut().insert(proto::CLUSTER_HEADER, cluster_id.clone());
@@ -158,6 +160,7 @@ impl Shared {
         let (asked, queued) = {
             let mut state = self.lock();
             state.open = false;
+            state.ended += 1;
             state.waker = None;
             (std::mem::take(&mut state.asked), std::mem::take(&mut state.queue))
         };
@@ -226,6 +229,8 @@ impl State {
 /// What goes out on the stream.
 struct Outgoing {
     shared: Arc<Shared>,
+    /// Which of the lane's streams it is.
+    number: u64,
     yielded: bool,
 }
 
@@ -238,7 +243,7 @@ impl Stream for Outgoing {
     ) -> Poll<Option<proto::KvRequest>> {
         let this = &mut *self;
         let mut state = this.shared.lock();
-        if state.closed {
+        if state.closed || state.ended != this.number {
             return Poll::Ready(None);
         }
         if state.queue.is_empty() {
@@ -306,5 +311,19 @@ mod tests {
         drop(push(&mut state, 10));
         let _waiting = push(&mut state, 10);
         assert_eq!(next(&mut state), Some((1, 0)));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_has_ended_takes_nothing_from_the_next() {
+        let channel = crate::link::open_channel("127.0.0.1:1").expect("an address");
+        let health = Arc::new(Health::new());
+        let lane = Lane::new(NodeId(1), String::new(), ClusterStamp::default(), channel, health);
+        let shared = lane.0.clone();
+        let outgoing = |number| Outgoing { shared: shared.clone(), number, yielded: true };
+        let _waiting = push(&mut shared.lock(), 10);
+        shared.lock().ended = 1;
+        assert_eq!(outgoing(0).next().await, None);
+        let request = outgoing(1).next().await.expect("the item is still there");
+        assert_eq!((request.items.len(), request.first_item), (1, 0));
     }
 }

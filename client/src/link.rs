@@ -30,7 +30,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let none = || AtomicU64::new(0);
         Self { born: Instant::now(), suspect_until_ms: none(), measured_us: none() }
     }
