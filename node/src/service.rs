@@ -12,7 +12,10 @@ use crate::{
     config::{EngineKind, NodeConfig},
     consensus::raft::shared_log::{FlusherConfig, SharedLog},
     directive::{Directives, Terms},
-    engine::{BlockCache, Engine, EngineError, MemoryEngine, RocksConfig, RocksEngine},
+    engine::{
+        BlockCache, Engine, EngineError, MemoryEngine, RocksConfig, RocksEngine, SegmentConfig,
+        SegmentEngine,
+    },
     gossip::{Gossip, GossipConfig, ShardHints},
     identity::DataDir,
     kv::{KvService, now_unix_ms},
@@ -35,7 +38,7 @@ use isobar_telemetry::{
     Metrics,
     http::{Readiness, ops_router},
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
@@ -239,7 +242,7 @@ fn own_member(config: &NodeConfig) -> MemberInfo {
 
 type Engines = (Arc<dyn Engine>, Arc<dyn Engine>);
 
-/// The engine of the log and the engine of the state: two, so that dropping old log does not stall reads.
+/// The engine of the log, which only ever appends, and the engine of the state, which sorts.
 async fn open_engines(config: &NodeConfig, directory: &DataDir) -> Result<Engines, ApiError> {
     if config.engine == EngineKind::Memory {
         return Ok((Arc::new(MemoryEngine::new()), Arc::new(MemoryEngine::new())));
@@ -249,10 +252,10 @@ async fn open_engines(config: &NodeConfig, directory: &DataDir) -> Result<Engine
     let opened = tokio::task::spawn_blocking(move || {
         let cache = BlockCache::new(limits.block_cache_bytes);
         let rocks = RocksConfig { write_buffer_bytes: limits.write_buffer_bytes };
-        let open = |dir: &Path| -> Result<Arc<dyn Engine>, EngineError> {
-            Ok(Arc::new(RocksEngine::open(dir, &rocks, &cache)?))
-        };
-        Ok::<_, EngineError>((open(&log_dir)?, open(&state_dir)?))
+        let log: Arc<dyn Engine> =
+            Arc::new(SegmentEngine::open(&log_dir, SegmentConfig::default())?);
+        let state: Arc<dyn Engine> = Arc::new(RocksEngine::open(&state_dir, &rocks, &cache)?);
+        Ok::<_, EngineError>((log, state))
     });
     let opened = opened.await.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;
     Ok(opened?)

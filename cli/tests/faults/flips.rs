@@ -82,17 +82,20 @@ fn flip(dir: &Path, turn: u64, rng: &mut StdRng) -> String {
     let mut kinds: Vec<String> = files.iter().map(|(path, _)| kind(path)).collect();
     kinds.sort();
     kinds.dedup();
-    let holds_rows = |kind: &String| kind.ends_with("/log") || kind.ends_with("/sst");
+    let holds_rows = |kind: &String| ["/seg", "/log", "/sst"].iter().any(|end| kind.ends_with(end));
     let (rows, rest): (Vec<_>, Vec<_>) = kinds.into_iter().partition(holds_rows);
     let kinds = if turn.is_multiple_of(2) { rows } else { rest };
     let chosen = &kinds[(turn / 2) as usize % kinds.len()];
     let of_kind: Vec<&(PathBuf, u64)> =
         files.iter().filter(|(path, _)| kind(path) == *chosen).collect();
-    let (path, length) = of_kind.choose(rng).expect("one of the kind");
+    let (path, _) = of_kind.choose(rng).expect("one of the kind");
+    let mut bytes = fs::read(path).expect("readable");
+    // Room that is made beforehand is zeros: a bit there means nothing.
+    let length =
+        bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1) as u64;
     // Half of them at the end, where a log has what was written last and a table file has its directory.
     let from = if rng.random_bool(0.5) { length.saturating_sub(300) } else { 0 };
-    let (at, bit) = (rng.random_range(from..*length), rng.random_range(0..8));
-    let mut bytes = fs::read(path).expect("readable");
+    let (at, bit) = (rng.random_range(from..length), rng.random_range(0..8));
     bytes[at as usize] ^= 1 << bit;
     fs::write(path, bytes).expect("writable");
     format!("{} byte {at} of {length}, bit {bit}", path.strip_prefix(dir).expect("below").display())

@@ -13,12 +13,15 @@ mod error;
 pub mod memory;
 mod offload;
 pub mod rocks;
+pub mod segments;
 mod sync_latch;
+mod watermark;
 
 pub use error::{EngineError, EngineErrorKind};
 pub use memory::{MemoryDisk, MemoryEngine};
 pub use offload::offload;
 pub use rocks::{BlockCache, RocksConfig, RocksEngine};
+pub use segments::{SegmentConfig, SegmentEngine};
 
 /// A named key space inside one engine (a column family where the engine has those).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use super::{
     shared_log::{FlusherConfig, SharedLog},
 };
 use crate::engine::{
-    BlockCache, Engine, EngineError, EngineErrorKind, MemoryDisk, RocksConfig, RocksEngine, Space,
+    Engine, EngineError, EngineErrorKind, MemoryDisk, SegmentConfig, SegmentEngine, Space,
     WriteBatch,
 };
 use openraft::{
@@ -31,8 +31,9 @@ type Id = LogIdOf<Config>;
 /// Little in memory, so that tests read both ways.
 pub(super) const SMALL: TailLimits = TailLimits { entries: 3, size_bytes: 1 << 20 };
 
-pub(super) fn rocks(dir: &Path) -> Arc<dyn Engine> {
-    Arc::new(RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::new(8 << 20)).unwrap())
+/// The engine of a node's log.
+pub(super) fn on_disk(dir: &Path) -> Arc<dyn Engine> {
+    Arc::new(SegmentEngine::open(dir, SegmentConfig { segment_bytes: 4096 }).unwrap())
 }
 
 fn shared(engine: Arc<dyn Engine>) -> SharedLog {
@@ -68,7 +69,7 @@ async fn state(store: &mut Store) -> (Option<Id>, Option<Id>) {
 #[tokio::test]
 async fn everything_acknowledged_is_there_after_a_reopen() {
     let dir = tempfile::tempdir().unwrap();
-    let log = shared(rocks(dir.path()));
+    let log = shared(on_disk(dir.path()));
     let mut store = open(&log, None).await;
     store.blocking_append(entries(1, 0..20)).await.unwrap();
     store.truncate_after(Some(id(1, 14))).await.unwrap();
@@ -78,7 +79,7 @@ async fn everything_acknowledged_is_there_after_a_reopen() {
     let vote = VoteOf::<Config>::new_committed(3, 9);
     store.save_vote(&vote).await.unwrap();
     drop((store, log));
-    let log = shared(rocks(dir.path()));
+    let log = shared(on_disk(dir.path()));
     let mut store = open(&log, Some(id(1, 4))).await;
     let expected: Vec<_> = (5..15).map(|n| (1, n)).chain((15..18).map(|n| (2, n))).collect();
     assert_eq!(ids(&mut store).await, expected);

@@ -1,4 +1,5 @@
 //! The Raft tier, over openraft.
+mod append_stream;
 mod log_read;
 pub(crate) mod log_record;
 pub mod log_store;

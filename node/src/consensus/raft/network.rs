@@ -1,18 +1,23 @@
 //! One group's way to one of its other replicas, over the node's shared streams.
 
-use super::types::{RaftNode, Snapshot, SnapshotMeta, TypeConfig, Vote, decode, encode};
+use super::{
+    append_stream::{Appended, Outcome, pipelined},
+    types::{RaftNode, Snapshot, SnapshotMeta, TypeConfig, Vote, decode, encode},
+};
 use crate::{
     shard::ShardSnapshot,
     transport::{FrameKind, Message, Outgoing, Transport, TransportError},
 };
+use futures::{FutureExt, Stream};
 use isobar_api::{NodeId, ShardId};
 use openraft::{
     AnyError, RaftNetworkFactory, RaftNetworkV2,
+    base::{BoxFuture, BoxStream},
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-        TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -82,6 +87,36 @@ impl GroupNetwork {
         decode(&bytes).map_err(|why| RPCError::Network(NetworkError::new(&AnyError::new(&why))))
     }
 
+    /// One request of a stream.
+    async fn append(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: &RPCOption,
+    ) -> Outcome {
+        let before = request.prev_log_id;
+        let last = request.entries.last().map_or(before, |entry| Some(entry.log_id));
+        let answer: AppendEntriesResponse<TypeConfig> =
+            match self.call(FrameKind::Append, &request, option).await {
+                Ok(answer) => answer,
+                Err(error) => return (Err(error), false),
+            };
+        let (taken, full) = match answer {
+            AppendEntriesResponse::Success => (Ok(last), true),
+            AppendEntriesResponse::PartialSuccess(upto) => (Ok(upto), upto == last),
+            AppendEntriesResponse::Conflict => match before {
+                Some(before) => (Err(StreamAppendError::Conflict(before)), false),
+                None => {
+                    let why = AnyError::error("an empty log was said to conflict");
+                    return (Err(RPCError::Network(NetworkError::new(&why))), false);
+                }
+            },
+            AppendEntriesResponse::HigherVote(vote) => {
+                (Err(StreamAppendError::HigherVote(vote)), false)
+            }
+        };
+        (Ok(taken), full)
+    }
+
     fn rpc_error(&self, error: TransportError) -> RPCError<TypeConfig> {
         match error {
             TransportError::UnknownReplica { node } => {
@@ -96,9 +131,6 @@ impl GroupNetwork {
     }
 }
 
-// `stream_append` stays as it is, one request after another. Openraft takes an answer for all requests up to its position,
-// later empty ones too, so with several on their way a leader that was stopped and wakes up can take an old answer for a
-// new one, renew its lease by it, and serve reads that are out of date.
 impl RaftNetworkV2<TypeConfig> for GroupNetwork {
     type SnapshotData = ShardSnapshot;
 
@@ -108,6 +140,22 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         self.call(FrameKind::Append, &request, &option).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Appended>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let network = &*self;
+        let send = move |request| {
+            let option = option.clone();
+            async move { network.append(request, &option).await }.boxed()
+        };
+        Box::pin(std::future::ready(Ok(pipelined(input, send))))
     }
 
     async fn vote(

@@ -2,13 +2,13 @@
 
 use super::{
     log_store::RaftLogStore,
-    log_store_tests::{SMALL, rocks},
+    log_store_tests::{SMALL, on_disk},
     log_tail::TailLimits,
     shared_log::{FlusherConfig, SharedLog},
     types::TypeConfig,
 };
 use crate::{
-    engine::{Engine, MemoryEngine},
+    engine::{BlockCache, Engine, MemoryEngine, RocksConfig, RocksEngine},
     shard::{ShardStateMachine, tests as shards},
 };
 use openraft::{
@@ -46,11 +46,13 @@ async fn openraft_suite_on_memory() {
 }
 
 #[tokio::test]
-async fn openraft_suite_on_rocksdb() {
+async fn openraft_suite_on_segments_and_rocksdb() {
     let engines = || {
         let dir = tempfile::tempdir().unwrap();
-        let (log, state) = (rocks(&dir.path().join("log")), rocks(&dir.path().join("state")));
-        (dir, log, state)
+        let (log, state) = (on_disk(&dir.path().join("log")), dir.path().join("state"));
+        let cache = BlockCache::new(8 << 20);
+        let state = RocksEngine::open(&state, &RocksConfig::default(), &cache).unwrap();
+        (dir, log, Arc::new(state) as Arc<dyn Engine>)
     };
     Suite::test_all(Builder(engines, SMALL)).await.unwrap();
 }

@@ -4,17 +4,15 @@ mod options;
 #[cfg(test)]
 mod tests;
 mod wal;
-mod watermark;
 
 use super::{
     Engine, EngineError, EngineErrorKind, EngineRead, EngineSnapshot, Op, RowVisitor, Scan, Space,
-    WriteBatch, count_bytes, sync_latch::SyncLatch,
+    WriteBatch, count_bytes, sync_latch::SyncLatch, watermark::Watermark,
 };
 pub use options::{BlockCache, RocksConfig};
 use owned_view::OwnedView;
 use rocksdb::{ColumnFamily, DB, DBRecoveryMode, Range, ReadOptions, checkpoint::Checkpoint};
 use std::{fs, ops::ControlFlow, path::Path, sync::Arc};
-use watermark::Watermark;
 
 /// Ranges of at most this many bytes are counted row by row; RocksDB's own estimate ignores its write buffers.
 const COUNTED_BYTES: u64 = 4 << 20;

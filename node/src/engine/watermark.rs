@@ -5,7 +5,7 @@
 //! not synced itself, except when it is made: it costs a few microseconds, survives the death of the process, and after a
 //! power cut it can only be older than the truth, never newer, so it gives no false alarm.
 
-use super::super::EngineError;
+use super::EngineError;
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -18,14 +18,14 @@ const FILE: &str = "DURABLE";
 const SIZE_BYTES: usize = 12;
 
 /// The open note. Its number only grows.
-pub(super) struct Watermark {
+pub(in crate::engine) struct Watermark {
     file: File,
     noted: Mutex<u64>,
 }
 
 impl Watermark {
     /// The number noted in `dir`; none if there is no note or it is damaged.
-    pub(super) fn read(dir: &Path) -> Option<u64> {
+    pub(in crate::engine) fn read(dir: &Path) -> Option<u64> {
         let bytes: [u8; SIZE_BYTES] = std::fs::read(dir.join(FILE)).ok()?.try_into().ok()?;
         let (number, sum) = bytes.split_at(8);
         let number = u64::from_be_bytes(number.try_into().expect("8 of 12 bytes"));
@@ -33,7 +33,7 @@ impl Watermark {
     }
 
     /// Opens or makes the note of `dir`, keeping what it says.
-    pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
+    pub(in crate::engine) fn open(dir: &Path) -> Result<Self, EngineError> {
         let path = dir.join(FILE);
         let failed =
             |error| EngineError::from_file(format!("open the note {}", path.display()), error);
@@ -47,7 +47,7 @@ impl Watermark {
     }
 
     /// Notes that everything up to `number` is durable. Call it only after the fsync that made it so.
-    pub(super) fn advance(&self, number: u64) -> Result<(), EngineError> {
+    pub(in crate::engine) fn advance(&self, number: u64) -> Result<(), EngineError> {
         let mut noted = self.noted.lock().expect("no code panics while it holds this lock");
         if number > *noted {
             self.file
@@ -59,7 +59,7 @@ impl Watermark {
     }
 
     /// Makes the note itself durable; for a clean close.
-    pub(super) fn persist(&self) {
+    pub(in crate::engine) fn persist(&self) {
         // A lost note only weakens a check, and a closing engine has nobody to tell.
         let _ = self.file.sync_all();
     }
