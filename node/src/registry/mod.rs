@@ -427,6 +427,8 @@ fn group_config(timing: &RaftTiming, shard: ShardId) -> Result<openraft::Config,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(timing.checkpoint_entries),
         max_in_snapshot_log_to_keep: timing.keep_entries,
         purge_batch_size: 256,
+        // Followers are sent an entry while our own fsync of it runs, not after it.
+        broadcast_submitted_on_append: Some(true),
         api_channel_size: Some(8_192),
         notification_channel_size: Some(8_192),
         ..openraft::Config::default()

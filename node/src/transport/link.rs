@@ -1,6 +1,6 @@
 //! The stream to one other node: reconnects by itself, fails what waits when it breaks.
 
-use super::{FrameKind, Message, Transport, TransportError};
+use super::{FrameKind, Message, Transport, TransportError, arrive};
 use bytes::Bytes;
 use isobar_api::{NodeId, limits, proto::RaftFrame};
 use std::{
@@ -136,7 +136,7 @@ impl Runner {
         // Two loops side by side: a frame that waits for its emulated way must not hold up answers.
         let send = async {
             while let Some((due, frame)) = frames.recv().await {
-                tokio::time::sleep_until(due).await;
+                arrive(due).await;
                 if out.send(frame).await.is_err() {
                     return Err("the stream closed".to_owned());
                 }

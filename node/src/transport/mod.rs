@@ -28,6 +28,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
+use tokio::time::Instant;
 use tonic::{
     service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
@@ -121,6 +122,14 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
+/// Waits for the end of an emulated way. The runtime's timers know whole milliseconds and round up: even a moment that is
+/// now would take until the next one, which is more than everything else on the way of a write together.
+async fn arrive(due: Instant) {
+    if due > Instant::now() {
+        tokio::time::sleep_until(due).await;
+    }
+}
+
 /// Sends to other nodes. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
@@ -175,6 +184,11 @@ impl Transport {
             links.entry(node).or_insert_with(|| Link::start(node, self.clone())).clone()
         };
         link.call(message, timeout).await
+    }
+
+    /// Waits as long as a message takes to a node, if a distance is emulated.
+    async fn travel(&self, node: NodeId) {
+        arrive(Instant::now() + self.members.one_way_delay_to(node)).await;
     }
 
     /// A lazily connected channel to a node.

@@ -134,10 +134,9 @@ impl Transport {
         timeout: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, ApiError> {
-        let delay = self.members.one_way_delay_to(node);
-        tokio::time::sleep(delay).await;
+        self.travel(node).await;
         let answer = tokio::time::timeout(timeout, call).await;
-        tokio::time::sleep(delay).await;
+        self.travel(node).await;
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(ApiError::from_status(&status)),

@@ -50,7 +50,7 @@ impl Transport {
                 frames.blocking_send(frame).map_err(|_| "the receiver stopped".to_owned())
             })
         });
-        tokio::time::sleep(self.members.one_way_delay_to(node)).await;
+        self.travel(node).await;
         let sent =
             tokio::time::timeout(timeout, client.install_snapshot(ReceiverStream::new(stream)));
         let reply = match sent.await {
@@ -58,7 +58,7 @@ impl Transport {
             Ok(Err(status)) => return Err(unreachable(status.message().to_owned())),
             Ok(Ok(reply)) => reply.into_inner(),
         };
-        tokio::time::sleep(self.members.one_way_delay_to(node)).await;
+        self.travel(node).await;
         // Before the reader's error: that is only that the receiver, which says why, has stopped listening.
         if !reply.error.is_empty() {
             return Err(TransportError::Failed { node, why: reply.error });

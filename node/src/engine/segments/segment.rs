@@ -1,4 +1,4 @@
-//! One file of the log. Its room is filled with zeros ahead of what is written, a mebibyte at a time: then an fsync has
+//! One file of the log. Its room is filled with zeros ahead of what is written, a part at a time: then an fsync has
 //! only data to write and no change of the file's size, which is what an fsync of a growing file mostly waits for.
 
 use super::super::EngineError;
@@ -10,10 +10,12 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// Room that is made at once at most.
-const ROOM_BYTES_MAX: u32 = 1 << 20;
-/// A file that is not needed any more, kept for the next segment: its room is made already.
-const SPARE: &str = "spare";
+/// Room that is made at once at most: the fsync after it writes it too, and whoever waits for that waits longer.
+const ROOM_BYTES_MAX: u32 = 256 << 10;
+/// Files that are not needed any more, kept for the next segments: their room is made already. A checkpoint of a busy
+/// group sets many free at once.
+const SPARES: [&str; 8] =
+    ["spare-0", "spare-1", "spare-2", "spare-3", "spare-4", "spare-5", "spare-6", "spare-7"];
 const EXTENSION: &str = "seg";
 
 /// A file of frames. Its number is never given out again.
@@ -35,11 +37,12 @@ impl Segment {
     /// A new, empty one. It is durable once the directory is.
     pub(super) fn create(dir: &Path, number: u32, segment_bytes: u32) -> Result<Self, EngineError> {
         let path = path(dir, number);
-        match fs::rename(dir.join(SPARE), &path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("reuse", &path)(error));
+        for spare in SPARES {
+            match fs::rename(dir.join(spare), &path) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("reuse", &path)(error)),
             }
-            _ => {}
         }
         let mut options = OpenOptions::new();
         let open = options.read(true).write(true).create(true).truncate(false).open(&path);
@@ -118,13 +121,12 @@ impl Segment {
         self.live_bytes.fetch_sub(bytes.into(), Ordering::AcqRel);
     }
 
-    /// Takes it out of the log: it becomes the spare file if there is none, or goes. Nobody may refer to it.
+    /// Takes it out of the log: it becomes a spare file if there are few, or goes. Nobody may refer to it.
     pub(super) fn retire(&self, dir: &Path) -> Result<(), EngineError> {
-        let spare = dir.join(SPARE);
-        let gone = if spare.exists() {
-            fs::remove_file(&self.path)
-        } else {
-            fs::rename(&self.path, spare)
+        let free = SPARES.into_iter().map(|name| dir.join(name)).find(|spare| !spare.exists());
+        let gone = match free {
+            Some(spare) => fs::rename(&self.path, spare),
+            None => fs::remove_file(&self.path),
         };
         gone.map_err(failed("retire", &self.path))
     }
