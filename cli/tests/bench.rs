@@ -46,7 +46,9 @@ fn expect_figures(document: &serde_json::Value, systems: &[&str], works: &[&str]
             assert_eq!(figures["errors"], 0, "{system} {work}: {figures}");
         }
     }
-    for floor in ["append_4_kib_fdatasync", "rocksdb_group_commit", "grpc_echo"] {
+    for floor in
+        ["append_4_kib_fdatasync", "rocksdb_group_commit", "redb_group_commit", "grpc_echo"]
+    {
         assert!(
             document["floors"][floor]["ops_per_s"].as_f64().is_some_and(|v| v > 0.0),
             "{floor}"
