@@ -74,8 +74,8 @@ codes! {
     DiskFull = "ISO-3002", "free space or add a node; reads go on, writes resume by themselves after a restart";
     /// Reading or writing a file failed.
     StorageFailed = "ISO-3003", "see the node's log for the file and the operating system's reason";
-    /// The data directory belongs to another cluster or node.
-    ForeignDirectory = "ISO-3004", "point --data-dir at this node's own directory, or at an empty one";
+    /// The data directory belongs to another cluster or node, or was made with another storage engine.
+    ForeignDirectory = "ISO-3004", "point --data-dir at this node's own directory, or at an empty one, and keep the engine that made it";
     /// The data directory was written by a newer version.
     NewerFormat = "ISO-3005", "run the version that wrote it, or give the node a new directory and let it catch up";
     /// Another process has the data directory open.

@@ -1,4 +1,4 @@
-//! `isobar bench kv` as a user meets it: real servers, figures for each, nothing left behind.
+//! `isobar bench kv` and `isobar bench restart` as a user meets it: real servers, figures for each, nothing left behind.
 
 use std::{
     path::Path,
@@ -7,7 +7,7 @@ use std::{
 
 fn bench(args: &[&str], folder: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
-    command.args(["bench", "kv", "--keys", "200", "--clients", "8"]).args(args);
+    command.arg("bench").args(args);
     command.env("TMPDIR", folder).output().expect("the binary was just built")
 }
 
@@ -17,8 +17,13 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs it and returns the document in the last line of stdout.
 fn measure(args: &[&str]) -> serde_json::Value {
+    let all = ["kv", "--keys", "200", "--clients", "8", "--seconds", "1"];
+    document(&[&all, args].concat())
+}
+
+fn document(args: &[&str]) -> serde_json::Value {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let output = bench(&[args, &["--seconds", "1", "-o", "json"]].concat(), folder.path());
+    let output = bench(&[args, &["-o", "json"]].concat(), folder.path());
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{err}");
     let left = std::fs::read_dir(folder.path()).expect("it is there").count();
@@ -46,7 +51,9 @@ fn expect_figures(document: &serde_json::Value, systems: &[&str], works: &[&str]
             assert_eq!(figures["errors"], 0, "{system} {work}: {figures}");
         }
     }
-    for floor in ["append_4_kib_fdatasync", "rocksdb_group_commit", "grpc_echo"] {
+    for floor in
+        ["append_4_kib_fdatasync", "rocksdb_group_commit", "redb_group_commit", "grpc_echo"]
+    {
         assert!(
             document["floors"][floor]["ops_per_s"].as_f64().is_some_and(|v| v > 0.0),
             "{floor}"
@@ -102,8 +109,29 @@ fn nonsense_is_refused_before_anything_starts() {
         ["--rate", "0"],
         ["--value-bytes", "2000000"],
         ["--connections", "none"],
+        ["--engine", "memory"],
     ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        assert_eq!(bench(&args, folder.path()).status.code(), Some(2), "{args:?}");
+        let all = [&["kv"], &args[..]].concat();
+        assert_eq!(bench(&all, folder.path()).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn starts_are_timed_behind_each_history() {
+    let args = ["restart", "--keys", "300", "--histories", "3,1", "--rounds", "1"];
+    let more = ["--nodes", "1", "--shards", "2", "--engine", "redb", "--checkpoint-entries", "100"];
+    let document = document(&[&args[..], &more].concat());
+    let histories = document["histories"].as_array().expect("a list");
+    let times: Vec<_> = histories.iter().map(|history| history["times"].as_u64()).collect();
+    assert_eq!(times, [Some(1), Some(3)]);
+    for history in histories {
+        for name in ["writes", "log_bytes", "state_bytes"] {
+            assert!(history[name].as_u64().is_some_and(|value| value > 0), "{name}: {history}");
+        }
+        let of = |name: &str| history[name]["median"].as_f64().expect("a number");
+        // Not all 900 writes: what a checkpoint made durable is not done again.
+        assert!(of("entries_replayed") < 500.0, "{history}");
+        assert!(0.0 < of("ready_ms") && of("ready_ms") <= of("served_ms"), "{history}");
     }
 }

@@ -14,6 +14,7 @@ mod verdict;
 
 use isobar_api::NodeId;
 use isobar_client::ReadLevel;
+use isobar_node::config::EngineKind;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use record::{Record, now_unix_ms};
 use recorder::{Orders, RecorderProcess};
@@ -243,6 +244,14 @@ fn killing_all_nodes_at_once_loses_no_acknowledged_write() {
     let rounds = setting("ISOBAR_CRASH_ROUNDS", 3);
     let (record, verdict) = kill_everything(rounds, Plan::nodes(&REGIONS[..3]));
     assert_nothing_lost("all nodes at once", &record, &verdict);
+}
+
+/// The same on the other engine for disks; once, as the engine has tests of its own with a process that is killed.
+#[test]
+fn killing_all_nodes_at_once_on_redb_loses_no_acknowledged_write() {
+    let plan = Plan { engines: vec![EngineKind::Redb; 3], ..Plan::nodes(&REGIONS[..3]) };
+    let (record, verdict) = kill_everything(1, plan);
+    assert_nothing_lost("all nodes at once, on redb", &record, &verdict);
 }
 
 /// The same with a flusher that acknowledges before its fsync: if this loses nothing, the test above proves nothing.

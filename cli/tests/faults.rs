@@ -3,6 +3,8 @@
 //!
 //! Each test prints what it saw. What was seen is in `docs/src/reliability.md`.
 
+#[path = "faults/engines.rs"]
+mod engines;
 #[path = "faults/flips.rs"]
 mod flips;
 #[path = "faults/levels.rs"]

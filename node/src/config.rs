@@ -2,7 +2,7 @@
 
 use isobar_api::{ApiError, ErrorCode, NodeId, Region, rtt::RttMatrix};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 /// Configuration of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct NodeConfig {
     pub seeds: Vec<String>,
     /// The nodes that found the cluster together; the lowest of them does it. Others join and leave this empty.
     pub founders: Vec<NodeId>,
-    /// Storage engine: `rocksdb` or `memory` (loses everything at exit).
+    /// Storage engine: `rocksdb`, `redb` or `memory` (loses everything at exit).
     pub engine: EngineKind,
     /// Consensus timing.
     pub raft: RaftTiming,
@@ -47,8 +47,39 @@ pub enum EngineKind {
     /// RocksDB, on disk.
     #[default]
     Rocksdb,
+    /// redb, on disk.
+    Redb,
     /// In memory; for trials and tests.
     Memory,
+}
+
+impl EngineKind {
+    /// Its name in configuration and in the identity of a data directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rocksdb => "rocksdb",
+            Self::Redb => "redb",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = ApiError;
+
+    fn from_str(name: &str) -> Result<Self, ApiError> {
+        let all = [Self::Rocksdb, Self::Redb, Self::Memory];
+        all.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let what = format!("no storage engine `{name}`: rocksdb, redb or memory");
+            ApiError::new(ErrorCode::BadConfig, what)
+        })
+    }
 }
 
 /// Consensus timing. Longer on links across the world.
@@ -159,6 +190,17 @@ impl NodeConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_has_one_name_everywhere() {
+        for kind in [EngineKind::Rocksdb, EngineKind::Redb, EngineKind::Memory] {
+            assert_eq!(kind.name().parse::<EngineKind>().expect("its own name"), kind);
+            let json = serde_json::to_string(&kind).expect("plain data");
+            assert_eq!(json, format!("\"{kind}\""));
+        }
+        let error = "rocks".parse::<EngineKind>().expect_err("no such engine");
+        assert_eq!(error.code, ErrorCode::BadConfig);
+    }
 
     #[test]
     fn defaults_hold_and_contradictions_are_named() {

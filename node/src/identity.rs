@@ -7,6 +7,7 @@
 //! state/      rows and everything else
 //! ```
 
+use crate::config::EngineKind;
 use isobar_api::{ApiError, ErrorCode, NodeId};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -35,6 +36,9 @@ pub struct Identity {
     pub cluster_id: String,
     /// The node.
     pub node_id: NodeId,
+    /// What made `state/`; where it is not said, RocksDB.
+    #[serde(default)]
+    pub engine: EngineKind,
 }
 
 /// The one field that every format has.
@@ -53,17 +57,27 @@ pub struct DataDir {
 
 impl DataDir {
     /// Opens the directory of a node, making it if there is none.
-    pub fn open(path: &Path, node_id: NodeId) -> Result<Self, ApiError> {
+    pub fn open(path: &Path, node_id: NodeId, engine: EngineKind) -> Result<Self, ApiError> {
         fs::create_dir_all(path).map_err(|why| file_error(path, "cannot be created", &why))?;
         let lock = lock(&path.join(LOCK_FILE), path)?;
         let identity = match read(&path.join(IDENTITY_FILE))? {
-            Some(identity) if identity.node_id == node_id => identity,
             Some(identity) => {
-                let owner = identity.node_id;
-                let what = format!("{} belongs to {owner}, not to {node_id}", path.display());
-                return Err(ApiError::new(ErrorCode::ForeignDirectory, what));
+                let path = path.display();
+                if identity.node_id != node_id {
+                    let what = format!("{path} belongs to {}, not to {node_id}", identity.node_id);
+                    return Err(ApiError::new(ErrorCode::ForeignDirectory, what));
+                }
+                if identity.engine != engine {
+                    let made = identity.engine;
+                    let what = format!(
+                        "{path} was made with the storage engine {made}, and this node is to use \
+                         {engine}; set node.engine to {made}"
+                    );
+                    return Err(ApiError::new(ErrorCode::ForeignDirectory, what));
+                }
+                identity
             }
-            None => found(path, node_id)?,
+            None => found(path, node_id, engine)?,
         };
         Ok(Self { path: path.to_owned(), identity: Mutex::new(identity), _lock: lock })
     }
@@ -159,12 +173,12 @@ fn read(file: &Path) -> Result<Option<Identity>, ApiError> {
 }
 
 /// Takes a new directory. One that holds data but no identity has lost it: whose data it is, nobody knows.
-fn found(path: &Path, node_id: NodeId) -> Result<Identity, ApiError> {
+fn found(path: &Path, node_id: NodeId, engine: EngineKind) -> Result<Identity, ApiError> {
     if ["log", "state"].iter().any(|part| path.join(part).exists()) {
         let what = format!("{} holds data but no {IDENTITY_FILE}", path.display());
         return Err(ApiError::new(ErrorCode::Corruption, what));
     }
-    let identity = Identity { format: FORMAT, cluster_id: String::new(), node_id };
+    let identity = Identity { format: FORMAT, cluster_id: String::new(), node_id, engine };
     write(path, &identity)?;
     // The name of a new directory is durable only once its parent is.
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -197,6 +211,10 @@ fn sync_dir(dir: &Path) -> Result<(), ApiError> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path, node_id: NodeId) -> Result<DataDir, ApiError> {
+        DataDir::open(path, node_id, EngineKind::Rocksdb)
+    }
+
     fn code(opened: Result<DataDir, ApiError>) -> ErrorCode {
         opened.expect_err("must be refused").code
     }
@@ -205,14 +223,14 @@ mod tests {
     fn a_new_directory_is_made_and_remembers_its_node_and_cluster() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("a/b");
-        let dir = DataDir::open(&path, NodeId(7)).unwrap();
+        let dir = open(&path, NodeId(7)).unwrap();
         assert_eq!((dir.node_id(), dir.cluster_id()), (NodeId(7), String::new()));
         assert_eq!(dir.log_dir(), path.join("log"));
         assert_eq!(dir.state_dir(), path.join("state"));
         dir.set_cluster_id("c-1").unwrap();
         fs::create_dir(dir.state_dir()).unwrap();
         drop(dir);
-        let again = DataDir::open(&path, NodeId(7)).unwrap();
+        let again = open(&path, NodeId(7)).unwrap();
         assert_eq!(again.cluster_id(), "c-1");
         assert!(!path.join(IDENTITY_TEMP).exists());
     }
@@ -220,24 +238,49 @@ mod tests {
     #[test]
     fn a_second_opener_is_refused_until_the_first_is_gone() {
         let temp = tempfile::tempdir().unwrap();
-        let first = DataDir::open(temp.path(), NodeId(1)).unwrap();
-        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::DirectoryLocked);
+        let first = open(temp.path(), NodeId(1)).unwrap();
+        assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::DirectoryLocked);
         drop(first);
-        DataDir::open(temp.path(), NodeId(1)).unwrap();
+        open(temp.path(), NodeId(1)).unwrap();
     }
 
     #[test]
     fn the_directory_of_another_node_or_cluster_is_refused() {
         let temp = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(temp.path(), NodeId(1)).unwrap();
+        let dir = open(temp.path(), NodeId(1)).unwrap();
         dir.set_cluster_id("ours").unwrap();
         dir.set_cluster_id("ours").unwrap();
         let error = dir.set_cluster_id("theirs").unwrap_err();
         assert_eq!(error.code, ErrorCode::ForeignDirectory);
         assert_eq!(dir.set_cluster_id("").unwrap_err().code, ErrorCode::InvalidArgument);
         drop(dir);
-        assert_eq!(code(DataDir::open(temp.path(), NodeId(2))), ErrorCode::ForeignDirectory);
-        assert_eq!(DataDir::open(temp.path(), NodeId(1)).unwrap().cluster_id(), "ours");
+        assert_eq!(code(open(temp.path(), NodeId(2))), ErrorCode::ForeignDirectory);
+        assert_eq!(open(temp.path(), NodeId(1)).unwrap().cluster_id(), "ours");
+    }
+
+    #[test]
+    fn the_directory_of_another_engine_is_refused_and_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        DataDir::open(temp.path(), NodeId(1), EngineKind::Redb).unwrap();
+        let file = temp.path().join(IDENTITY_FILE);
+        let before = fs::read(&file).unwrap();
+        for other in [EngineKind::Rocksdb, EngineKind::Memory] {
+            let error = DataDir::open(temp.path(), NodeId(1), other).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ForeignDirectory);
+            assert!(error.message.contains("redb"), "{}", error.message);
+        }
+        assert_eq!(fs::read(&file).unwrap(), before);
+        DataDir::open(temp.path(), NodeId(1), EngineKind::Redb).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_does_not_say_its_engine_is_rocksdbs() {
+        let temp = tempfile::tempdir().unwrap();
+        let old = r#"{"format":3,"cluster_id":"c-1","node_id":1}"#;
+        fs::write(temp.path().join(IDENTITY_FILE), old).unwrap();
+        assert_eq!(open(temp.path(), NodeId(1)).unwrap().cluster_id(), "c-1");
+        let other = DataDir::open(temp.path(), NodeId(1), EngineKind::Redb);
+        assert_eq!(code(other), ErrorCode::ForeignDirectory);
     }
 
     #[test]
@@ -246,16 +289,12 @@ mod tests {
         let file = temp.path().join(IDENTITY_FILE);
         for other in [FORMAT - 1, FORMAT + 1] {
             fs::write(&file, format!(r#"{{"format":{other},"node_id":1,"novelty":[]}}"#)).unwrap();
-            assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::NewerFormat);
+            assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::NewerFormat);
         }
         let long = " ".repeat(IDENTITY_BYTES_MAX as usize + 1);
-        for bad in ["", "{", "{}", r#"{"format":2}"#, r#"{"format":-1}"#, "\u{0}", &long] {
+        for bad in ["", "{", "{}", r#"{"format":3}"#, r#"{"format":-1}"#, "\u{0}", &long] {
             fs::write(&file, bad).unwrap();
-            assert_eq!(
-                code(DataDir::open(temp.path(), NodeId(1))),
-                ErrorCode::Corruption,
-                "{bad:?}"
-            );
+            assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::Corruption, "{bad:?}");
         }
     }
 
@@ -263,7 +302,7 @@ mod tests {
     fn data_without_an_identity_is_not_taken_over() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("state")).unwrap();
-        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::Corruption);
+        assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::Corruption);
     }
 
     #[test]
@@ -271,7 +310,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join(IDENTITY_TEMP), "{\"form").unwrap();
         fs::write(temp.path().join(LOCK_FILE), "").unwrap();
-        DataDir::open(temp.path(), NodeId(3)).unwrap();
+        open(temp.path(), NodeId(3)).unwrap();
     }
 
     #[test]
@@ -279,9 +318,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("file");
         fs::write(&file, "x").unwrap();
-        assert_eq!(code(DataDir::open(&file.join("dir"), NodeId(1))), ErrorCode::File);
-        assert_eq!(code(DataDir::open(&file, NodeId(1))), ErrorCode::File);
+        assert_eq!(code(open(&file.join("dir"), NodeId(1))), ErrorCode::File);
+        assert_eq!(code(open(&file, NodeId(1))), ErrorCode::File);
         fs::create_dir(temp.path().join(IDENTITY_FILE)).unwrap();
-        assert_eq!(code(DataDir::open(temp.path(), NodeId(1))), ErrorCode::File);
+        assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::File);
     }
 }

@@ -1,6 +1,8 @@
 //! The node's Prometheus metrics. No shard is ever a label.
 
-use crate::{consensus::raft::shared_log::SharedLog, kv::KvService, report::Reporter};
+use crate::{
+    consensus::raft::shared_log::SharedLog, kv::KvService, registry::Registry, report::Reporter,
+};
 use isobar_telemetry::{
     Metrics,
     metrics::{Counter, Gauge, MetricUnit, MetricsError},
@@ -21,6 +23,7 @@ struct NodeMetrics {
     disk_free: Gauge,
     syncs: Counter,
     sync_p99: Gauge,
+    replayed: Gauge,
 }
 
 impl NodeMetrics {
@@ -41,6 +44,11 @@ impl NodeMetrics {
                 Seconds,
                 "99th percentile of a durable flush",
             )?,
+            replayed: metrics.gauge(
+                "log_entries_replayed",
+                None,
+                "entries that the rows were behind at the start",
+            )?,
         })
     }
 }
@@ -50,6 +58,7 @@ pub(crate) async fn run(
     metrics: Metrics,
     kv: KvService,
     log: SharedLog,
+    registry: Registry,
     reporter: Reporter,
     shutdown: CancellationToken,
 ) {
@@ -81,5 +90,6 @@ pub(crate) async fn run(
         registered.syncs.inc_by(stats.syncs.saturating_sub(syncs));
         syncs = stats.syncs;
         registered.sync_p99.set(stats.sync_us_p99 as f64 / 1e6);
+        registered.replayed.set(registry.entries_replayed() as f64);
     }
 }

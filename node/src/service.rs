@@ -13,8 +13,8 @@ use crate::{
     consensus::raft::shared_log::{FlusherConfig, SharedLog},
     directive::{Directives, Terms},
     engine::{
-        BlockCache, Engine, EngineError, MemoryEngine, RocksConfig, RocksEngine, SegmentConfig,
-        SegmentEngine,
+        BlockCache, Engine, EngineError, MemoryEngine, RedbConfig, RedbEngine, RocksConfig,
+        RocksEngine, SegmentConfig, SegmentEngine,
     },
     gossip::{Gossip, GossipConfig, ShardHints},
     identity::DataDir,
@@ -76,7 +76,7 @@ impl NodeService {
             ApiError::new(ErrorCode::BadAddress, format!("{}: {why}", config.listen))
         })?;
         let started_unix_ms = now_unix_ms();
-        let directory = Arc::new(DataDir::open(&config.data_dir, config.node_id)?);
+        let directory = Arc::new(DataDir::open(&config.data_dir, config.node_id, config.engine)?);
         let (log_engine, state_engine) = open_engines(&config, &directory).await?;
         let log =
             SharedLog::open(log_engine, Some(state_engine.clone()), FlusherConfig::default())?;
@@ -152,6 +152,7 @@ impl NodeService {
             self.metrics.clone(),
             parts.kv.clone(),
             parts.log.clone(),
+            parts.registry.clone(),
             parts.reporter.clone(),
             stopping.clone(),
         ));
@@ -244,17 +245,24 @@ type Engines = (Arc<dyn Engine>, Arc<dyn Engine>);
 
 /// The engine of the log, which only ever appends, and the engine of the state, which sorts.
 async fn open_engines(config: &NodeConfig, directory: &DataDir) -> Result<Engines, ApiError> {
-    if config.engine == EngineKind::Memory {
-        return Ok((Arc::new(MemoryEngine::new()), Arc::new(MemoryEngine::new())));
-    }
-    let limits = config.storage.clone();
+    let (kind, limits) = (config.engine, config.storage.clone());
     let (log_dir, state_dir) = (directory.log_dir(), directory.state_dir());
     let opened = tokio::task::spawn_blocking(move || {
         let cache = BlockCache::new(limits.block_cache_bytes);
         let rocks = RocksConfig { write_buffer_bytes: limits.write_buffer_bytes };
+        let redb = RedbConfig::within(limits.block_cache_bytes, limits.write_buffer_bytes);
+        let state: Arc<dyn Engine> = match kind {
+            EngineKind::Rocksdb => Arc::new(RocksEngine::open(&state_dir, &rocks, &cache)?),
+            EngineKind::Redb => Arc::new(RedbEngine::open(&state_dir, &redb)?),
+            EngineKind::Memory => {
+                return Ok((
+                    Arc::new(MemoryEngine::new()) as Arc<dyn Engine>,
+                    Arc::new(MemoryEngine::new()) as Arc<dyn Engine>,
+                ));
+            }
+        };
         let log: Arc<dyn Engine> =
             Arc::new(SegmentEngine::open(&log_dir, SegmentConfig::default())?);
-        let state: Arc<dyn Engine> = Arc::new(RocksEngine::open(&state_dir, &rocks, &cache)?);
         Ok::<_, EngineError>((log, state))
     });
     let opened = opened.await.map_err(|why| ApiError::new(ErrorCode::Internal, why.to_string()))?;

@@ -8,7 +8,8 @@ use crate::{commands::bench::Kv, screen::Screen};
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::{floor, report::Round, work::Rows};
 use isobar_node::engine::{
-    BlockCache, Engine, EngineError, RocksConfig, RocksEngine, Space, WriteBatch,
+    BlockCache, Engine, EngineError, RedbConfig, RedbEngine, RocksConfig, RocksEngine, Space,
+    WriteBatch,
 };
 use std::{path::Path, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// A round needs no more to be known.
 const LENGTH_MAX: Duration = Duration::from_secs(2);
 const APPEND: &str = "append_4_kib_fdatasync";
-const GROUP_COMMIT: &str = "rocksdb_group_commit";
+const ROCKS_COMMIT: &str = "rocksdb_group_commit";
+const REDB_COMMIT: &str = "redb_group_commit";
 const ECHO: &str = "grpc_echo";
 
 /// All floors in rounds like the systems; as many as were finished before the user stopped it.
@@ -32,14 +34,15 @@ pub(super) async fn measure(
     let mut floors = Floors::new();
     for round in 1..=args.rounds {
         bar.set_message(format!("floors, round {round}"));
-        for name in [APPEND, GROUP_COMMIT, ECHO] {
+        for name in [APPEND, ROCKS_COMMIT, REDB_COMMIT, ECHO] {
             if stop.is_cancelled() {
                 return Ok(floors);
             }
             let (path, rows) = (folder.join(format!("{name}-{round}")), rows.clone());
             let measured = match name {
                 APPEND => blocking(move || floor::append(&path, length)).await?,
-                GROUP_COMMIT => blocking(move || group_commit(&path, &rows, length)).await?,
+                ROCKS_COMMIT => blocking(move || group_commit(&path, rocks, &rows, length)).await?,
+                REDB_COMMIT => blocking(move || group_commit(&path, redb, &rows, length)).await?,
                 _ => floor::echo(&rows, length).await?,
             };
             floors.entry(name).or_default().push(measured);
@@ -50,13 +53,27 @@ pub(super) async fn measure(
     Ok(floors)
 }
 
+type Opened = Result<Box<dyn Engine>, EngineError>;
+
+fn rocks(dir: &Path) -> Opened {
+    Ok(Box::new(RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::default())?))
+}
+
+fn redb(dir: &Path) -> Opened {
+    Ok(Box::new(RedbEngine::open(dir, &RedbConfig::default())?))
+}
+
 /// Groups of writes into the engine of a node's log, each made durable by one fsync.
-fn group_commit(dir: &Path, rows: &Rows, length: Duration) -> Result<Round, ApiError> {
+fn group_commit(
+    dir: &Path,
+    open: fn(&Path) -> Opened,
+    rows: &Rows,
+    length: Duration,
+) -> Result<Round, ApiError> {
     let failed = |why: EngineError| {
         ApiError::new(why.code(), format!("{}: {}", dir.display(), why.message()))
     };
-    let engine = RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::default());
-    let engine = engine.map_err(failed)?;
+    let engine = open(dir).map_err(failed)?;
     floor::group_commit(
         rows,
         length,
@@ -87,10 +104,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let trace = TraceRows::default().into();
         let rows = Rows { count: 1, value_bytes: 256, skew: Distribution::Uniform, seed: 1, trace };
-        let round = group_commit(dir.path(), &rows, Duration::from_millis(50)).expect("room");
-        assert!(round.samples.answered() >= floor::IN_FLIGHT as u64);
         let taken = dir.path().join("file");
         std::fs::write(&taken, "").expect("room");
-        assert!(group_commit(&taken, &rows, Duration::from_millis(50)).is_err());
+        for (name, open) in [("rocks", rocks as fn(&Path) -> Opened), ("redb", redb)] {
+            let length = Duration::from_millis(50);
+            let round = group_commit(&dir.path().join(name), open, &rows, length).expect("room");
+            assert!(round.samples.answered() >= floor::IN_FLIGHT as u64);
+            assert!(group_commit(&taken, open, &rows, length).is_err());
+        }
     }
 }

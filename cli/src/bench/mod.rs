@@ -2,6 +2,7 @@
 
 mod disk;
 mod floors;
+mod restart;
 mod results;
 mod runs;
 mod servers;
@@ -16,6 +17,7 @@ use crate::{
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::work::{Rows, TraceRows, Work};
 use isobar_datasets::{read_trace, recorded_trace, ycsb::Distribution};
+pub(crate) use restart::restart;
 use results::Results;
 use runs::Runs;
 use servers::{Kind, Servers};
@@ -78,7 +80,7 @@ async fn measure(
     let bar = screen.progress(kinds.len() as u64, "{msg:40} {bar:30} {pos}/{len}");
     for kind in kinds {
         bar.set_message(format!("starting and loading {}", kind.name()));
-        servers.push(Servers::start(*kind, folder)?);
+        servers.push(Servers::start(*kind, folder, args.engine)?);
         let started = servers.last_mut().expect("it was just added");
         started.prepare(args, rows).await?;
         bar.inc(1);

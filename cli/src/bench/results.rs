@@ -78,6 +78,7 @@ pub(super) struct Load {
     skew: String,
     seed: u64,
     shards: u64,
+    engine: &'static str,
     ack: String,
     read: String,
 }
@@ -136,6 +137,7 @@ impl Load {
             skew: format!("{:?}", args.skew).to_lowercase(),
             seed: args.seed,
             shards: args.shards,
+            engine: args.engine.name(),
             ack: args.ack.to_string(),
             read: args.read.to_string(),
         }

@@ -1,10 +1,11 @@
 //! `isobar bench`: timings on this machine. Figures are reported, nothing is asserted.
 
-use crate::{args::Global, failure::Outcome, screen::Screen};
+use crate::{args::Global, commands::durable_engine, failure::Outcome, screen::Screen};
 use clap::{Args, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
 use isobar_api::{limits, table::AckLevel};
 use isobar_benches::work::Work;
 use isobar_client::ReadLevel;
+use isobar_node::config::EngineKind;
 use std::{path::PathBuf, time::Duration};
 
 /// What to time.
@@ -14,6 +15,8 @@ pub enum Bench {
     Kv(Box<Kv>),
     /// Plans per second for a made-up cluster
     Planner(Planner),
+    /// Time to start again after kill -9, with more and more history behind it
+    Restart(Restart),
 }
 
 /// Load on servers that are started for it and removed afterwards.
@@ -62,6 +65,9 @@ pub struct Kv {
     #[arg(long, default_value_t = 1,
         value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
     pub shards: u64,
+    /// Storage engine of Isobar's nodes
+    #[arg(long, default_value = "rocksdb", value_parser = durable_engine())]
+    pub engine: EngineKind,
     /// When Isobar acknowledges a write: majority, all, leader or a number of voters
     #[arg(long, default_value = "majority", value_name = "LEVEL")]
     pub ack: AckLevel,
@@ -117,10 +123,50 @@ pub struct Planner {
     pub seed: u64,
 }
 
+/// A cluster that is killed and started again as its history grows; its rows stay the same.
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Time to start: until every node is ready, and until a linearizable read of every shard is answered.
+With `-o json` the last line of stdout is one JSON document. What was seen: docs/src/performance.md.")]
+pub struct Restart {
+    /// Rows; each is written once by the first history
+    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u64).range(1..=10_000_000))]
+    pub keys: u64,
+    /// Histories, as how often every row was written
+    #[arg(long, value_delimiter = ',', default_value = "1,10,100", value_name = "TIMES,...",
+        value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub histories: Vec<u64>,
+    /// Starts at each history
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Length of a value
+    #[arg(long, default_value_t = 256,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::VALUE_BYTES_MAX as u64))]
+    pub value_bytes: usize,
+    /// Nodes; every one holds every shard
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(1..=5))]
+    pub nodes: u8,
+    /// Shards that the rows are spread over
+    #[arg(long, default_value_t = 4,
+        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
+    pub shards: u64,
+    /// Storage engine of the nodes
+    #[arg(long, default_value = "rocksdb", value_parser = durable_engine())]
+    pub engine: EngineKind,
+    /// Log entries of a shard after which its rows are made durable and the log before is dropped
+    #[arg(long, default_value_t = 10_000, value_name = "ENTRIES",
+        value_parser = value_parser!(u64).range(100..))]
+    pub checkpoint_entries: u64,
+    /// Seed of the values
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
 /// Runs the command.
 pub async fn run(bench: Bench, _global: &Global, screen: &mut Screen<'_>) -> Outcome {
     match bench {
         Bench::Kv(args) => crate::bench::kv(&args, screen).await,
+        Bench::Restart(args) => crate::bench::restart(&args, screen).await,
         Bench::Planner(args) => {
             let length = Duration::from_secs(args.seconds);
             let figures = isobar_benches::planner::run(args.nodes, args.shards, args.seed, length);

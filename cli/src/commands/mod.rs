@@ -22,3 +22,12 @@ pub mod soak;
 pub mod table;
 pub mod up;
 mod why;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use isobar_node::config::EngineKind;
+
+/// Reads the name of a storage engine that outlives its process.
+fn durable_engine() -> impl TypedValueParser<Value = EngineKind> {
+    PossibleValuesParser::new([EngineKind::Rocksdb, EngineKind::Redb].map(EngineKind::name))
+        .try_map(|name| name.parse::<EngineKind>())
+}

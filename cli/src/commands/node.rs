@@ -44,7 +44,7 @@ pub struct Node {
     /// Ids of the nodes that found the cluster together
     #[arg(long, value_delimiter = ',', value_name = "ID,...")]
     pub founders: Vec<NodeId>,
-    /// Storage engine: rocksdb or memory
+    /// Storage engine: rocksdb, redb or memory
     #[arg(long)]
     pub engine: Option<String>,
     /// Options that a controller has too.

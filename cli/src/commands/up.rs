@@ -1,7 +1,8 @@
 //! `isobar up`: the arguments; the work is done in `crate::up`.
 
-use crate::{args::Global, failure::Outcome, screen::Screen};
+use crate::{args::Global, commands::durable_engine, failure::Outcome, screen::Screen};
 use clap::{Args, value_parser};
+use isobar_node::config::EngineKind;
 use std::path::PathBuf;
 
 /// Real processes under one folder; Ctrl-C stops them cleanly, the next start goes on.
@@ -16,6 +17,9 @@ pub struct Up {
     /// Port of the first node, at the first start; the next ones follow, the controller has the tenth [default: 7411]
     #[arg(long, value_name = "PORT")]
     pub base_port: Option<u16>,
+    /// Storage engine of the nodes, at the first start [default: rocksdb]
+    #[arg(long, value_parser = durable_engine())]
+    pub engine: Option<EngineKind>,
 }
 
 /// Runs the command.

@@ -41,7 +41,10 @@ pub(super) const NOTES: &[Note] = &[
         "node.founders",
         "Ids of the nodes that found the cluster together. Empty for nodes that join one.",
     ),
-    note("node.engine", "rocksdb, or memory (loses everything at exit)."),
+    note(
+        "node.engine",
+        "rocksdb, redb, or memory (loses everything at exit). A data directory keeps the one that made it.",
+    ),
     note("node.requests_max", "Requests worked on at once; more are refused with ISO-2006."),
     note("node.disk_reserve_bytes", "Free disk below which the node takes no new replica."),
     optional(

@@ -141,6 +141,11 @@ impl Process {
         self.wait_until(limit, || probe::readyz(address)).await
     }
 
+    /// A node's or controller's metric, once it has one.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        probe::metric(self.spec.address, name).await
+    }
+
     /// Waits until a probe finds nothing any more that it waits for.
     pub async fn wait_until<P: Future<Output = Result<(), String>>>(
         &mut self,

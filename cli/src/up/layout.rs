@@ -15,7 +15,7 @@ use crate::{
 };
 use isobar_api::{ApiError, ErrorCode, NodeId};
 use isobar_controller::ControllerConfig;
-use isobar_node::NodeConfig;
+use isobar_node::{NodeConfig, config::EngineKind};
 use std::{
     fs::{File, TryLockError},
     net::{Ipv4Addr, SocketAddr},
@@ -40,6 +40,8 @@ pub(super) struct Part {
     pub(super) data_dir: PathBuf,
     pub(super) log: PathBuf,
     pub(super) address: SocketAddr,
+    /// A node's; none of the controller.
+    pub(super) engine: Option<EngineKind>,
 }
 
 /// The whole cluster; the controller is the last part.
@@ -71,8 +73,7 @@ impl Layout {
         // Written last: where it is, the first start got as far as having all files.
         let is_new = !root.join("controller.toml").exists();
         if is_new {
-            let nodes = args.nodes.unwrap_or(NODES_DEFAULT);
-            write_files(&root, nodes, args.base_port.unwrap_or(PORT_DEFAULT), free)?;
+            write_files(&root, args, free)?;
         }
         let layout = Self { parts: read_parts(&root)?, root, is_new, _lock: lock };
         layout.agrees(args)?;
@@ -103,6 +104,16 @@ impl Layout {
             );
             return Err(invalid(message));
         }
+        let other = |node: &&Part| args.engine.is_some() && node.engine != args.engine;
+        if let Some(node) = self.nodes().find(other) {
+            let message = format!(
+                "{} under {} does not keep its data with that engine, and a data directory keeps the one that made it; \
+                 leave out --engine, or choose another --data-dir",
+                node.name,
+                self.root.display()
+            );
+            return Err(invalid(message));
+        }
         Ok(())
     }
 }
@@ -120,7 +131,9 @@ fn lock(root: &Path) -> Result<File, ApiError> {
     }
 }
 
-fn write_files(root: &Path, nodes: u16, base_port: u16, free: Free) -> Result<(), ApiError> {
+fn write_files(root: &Path, args: &Up, free: Free) -> Result<(), ApiError> {
+    let nodes = args.nodes.unwrap_or(NODES_DEFAULT);
+    let base_port = args.base_port.unwrap_or(PORT_DEFAULT);
     let last = u32::from(base_port) + u32::from(CONTROLLER_PORT_OFFSET);
     if base_port == 0 || last > u32::from(u16::MAX) {
         return Err(invalid(format!(
@@ -142,6 +155,7 @@ fn write_files(root: &Path, nodes: u16, base_port: u16, free: Free) -> Result<()
             zone: char::from(b'a' + (n - 1) as u8).into(),
             seeds: all.iter().filter(|a| **a != address(n - 1).to_string()).cloned().collect(),
             founders: (1..=nodes).map(|id| NodeId(id.into())).collect(),
+            engine: args.engine.unwrap_or_default(),
             ..NodeConfig::default()
         };
         write(&root.join(format!("node-{n}.toml")), &node_toml(&config)?)?;
@@ -164,13 +178,14 @@ fn write(path: &Path, text: &str) -> Result<(), ApiError> {
 }
 
 fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
-    let part = |name: String, command, address| Part {
+    let part = |name: String, command, address, engine| Part {
         config: root.join(format!("{name}.toml")),
         data_dir: root.join(&name),
         log: root.join("logs").join(format!("{name}.log")),
         name,
         command,
         address,
+        engine,
     };
     let settings = |name: &str| {
         let path = root.join(format!("{name}.toml"));
@@ -189,14 +204,14 @@ fn read_parts(root: &Path) -> Result<Vec<Part>, ApiError> {
         }
         let config = settings(&name)?.node;
         config.validate().map_err(|error| of_file(&name, error))?;
-        parts.push(part(name, "node", config.listen));
+        parts.push(part(name, "node", config.listen, Some(config.engine)));
     }
     if parts.is_empty() {
         return Err(file_error(&root.join("node-1.toml"), &std::io::ErrorKind::NotFound.into()));
     }
     let config = settings("controller")?.controller;
     config.validate().map_err(|error| of_file("controller", error))?;
-    parts.push(part("controller".into(), "controller", config.listen));
+    parts.push(part("controller".into(), "controller", config.listen, None));
     Ok(parts)
 }
 
@@ -205,7 +220,8 @@ mod tests {
     use super::*;
 
     fn open(root: &Path, nodes: Option<u16>, base_port: Option<u16>) -> Result<Layout, ApiError> {
-        Layout::open(&Up { data_dir: root.into(), nodes, base_port }, |_, _| Ok(()))
+        let args = Up { data_dir: root.into(), nodes, base_port, engine: None };
+        Layout::open(&args, |_, _| Ok(()))
     }
 
     #[test]
@@ -227,7 +243,8 @@ mod tests {
     #[test]
     fn a_first_start_without_its_ports_can_be_repeated_with_others() {
         let folder = tempfile::tempdir().expect("a folder");
-        let args = Up { data_dir: folder.path().into(), nodes: None, base_port: None };
+        let args =
+            Up { data_dir: folder.path().into(), nodes: None, base_port: None, engine: None };
         let taken: Free = |name, _| match name {
             "controller" => Err(ApiError::new(ErrorCode::BadAddress, "taken")),
             _ => Ok(()),
@@ -247,6 +264,23 @@ mod tests {
             assert_eq!(error.code, ErrorCode::InvalidArgument);
         }
         open(folder.path(), Some(3), Some(7_411)).expect("they agree");
+    }
+
+    #[test]
+    fn a_folder_keeps_its_engine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |engine| {
+            let up = Up { data_dir: folder.path().into(), nodes: None, base_port: None, engine };
+            Layout::open(&up, |_, _| Ok(()))
+        };
+        let engines = |layout: Layout| layout.nodes().map(|node| node.engine).collect::<Vec<_>>();
+        let redb = Some(EngineKind::Redb);
+        assert_eq!(engines(open(redb).expect("a new one")), [redb; 3]);
+        assert_eq!(engines(open(None).expect("the same one")), [redb; 3]);
+        open(redb).expect("they agree");
+        let error = open(Some(EngineKind::Rocksdb)).expect_err("another engine");
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+        assert!(error.message.contains("--engine"), "{}", error.message);
     }
 
     #[test]

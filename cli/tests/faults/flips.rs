@@ -13,6 +13,7 @@ use crate::{
 };
 use isobar_api::{ApiError, NodeId};
 use isobar_client::{Client, ClientConfig, ReadLevel, TableHandle};
+use isobar_node::config::EngineKind;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use std::{
     fs,
@@ -76,13 +77,14 @@ fn kind(path: &Path) -> String {
     format!("{folder}/{kind}")
 }
 
-/// Flips one bit. Every other turn it is in a log or table file; each kind of file has its turn. Returns where.
+/// Flips one bit. Every other turn it is in a log or table file or in redb's one file; each kind of file has its turn. Returns where.
 fn flip(dir: &Path, turn: u64, rng: &mut StdRng) -> String {
     let files = files(dir);
     let mut kinds: Vec<String> = files.iter().map(|(path, _)| kind(path)).collect();
     kinds.sort();
     kinds.dedup();
-    let holds_rows = |kind: &String| ["/seg", "/log", "/sst"].iter().any(|end| kind.ends_with(end));
+    let holds_rows =
+        |kind: &String| ["/seg", "/log", "/sst", "/redb"].iter().any(|end| kind.ends_with(end));
     let (rows, rest): (Vec<_>, Vec<_>) = kinds.into_iter().partition(holds_rows);
     let kinds = if turn.is_multiple_of(2) { rows } else { rest };
     let chosen = &kinds[(turn / 2) as usize % kinds.len()];
@@ -150,8 +152,9 @@ async fn check_all(cluster: &Cluster) {
 
 /// A cluster at rest: `n1` and `n2` have every row, `n3` only the first half; `n1` was killed, so that its last writes are
 /// only in its logs. A copy of the folders is kept.
-fn prepare() -> (Cluster, tempfile::TempDir) {
-    let mut cluster = Cluster::start(Plan { no_panic: true, ..Plan::nodes(&["eu", "us", "asia"]) });
+fn prepare(engine: EngineKind) -> (Cluster, tempfile::TempDir) {
+    let engines = vec![engine; 3];
+    let mut cluster = Cluster::start(Plan { engines, ..Plan::nodes(&["eu", "us", "asia"]) });
     wait(async {
         cluster.create_table("orders", 3, &[]).await;
         put_rows(&cluster, 0..ROWS / 2).await;
@@ -176,9 +179,18 @@ fn prepare() -> (Cluster, tempfile::TempDir) {
 
 #[test]
 fn a_flipped_bit_anywhere_is_noticed_or_harmless() {
-    let (mut cluster, kept) = prepare();
+    flip_bits(EngineKind::Rocksdb, setting("ISOBAR_FAULT_FLIPS", 6));
+}
+
+#[test]
+fn a_flipped_bit_anywhere_on_redb_is_noticed_or_harmless() {
+    flip_bits(EngineKind::Redb, setting("ISOBAR_FAULT_FLIPS", 3));
+}
+
+fn flip_bits(engine: EngineKind, flips: u64) {
+    let (mut cluster, kept) = prepare(engine);
     let (mut refused, mut silent, mut served) = (0, 0, 0);
-    for seed in 0..setting("ISOBAR_FAULT_FLIPS", 6) {
+    for seed in 0..flips {
         let mut rng = StdRng::seed_from_u64(setting("ISOBAR_FAULT_SEED", 1) << 32 | seed);
         for node in cluster.node_ids() {
             fs::remove_dir_all(cluster.data_dir(node)).expect("it is there");
@@ -208,6 +220,6 @@ fn a_flipped_bit_anywhere_is_noticed_or_harmless() {
         }
     }
     println!(
-        "bit flips: {refused} refused at the start, {silent} with the shard out of service, {served} served all rows"
+        "bit flips on {engine}: {refused} refused at the start, {silent} with the shard out of service, {served} served all rows"
     );
 }

@@ -14,7 +14,7 @@ use isobar_api::{
 use isobar_cli::processes::{controller_toml, node_toml};
 use isobar_client::{Client, ClientConfig};
 use isobar_controller::ControllerConfig;
-use isobar_node::NodeConfig;
+use isobar_node::{NodeConfig, config::EngineKind};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -33,6 +33,8 @@ pub struct Plan {
     pub otlp_endpoint: Option<String>,
     /// What nodes advertise instead of where they listen; empty: where they listen.
     pub advertised: Vec<SocketAddr>,
+    /// The storage engine of each node; empty: the usual one.
+    pub engines: Vec<EngineKind>,
     /// What nodes find in their environment.
     pub node_env: Vec<(String, String)>,
     /// Whether a panic in some log fails the test.
@@ -47,6 +49,7 @@ impl Plan {
             policy: None,
             otlp_endpoint: None,
             advertised: Vec::new(),
+            engines: Vec::new(),
             node_env: Vec::new(),
             no_panic: true,
         }
@@ -117,6 +120,7 @@ impl Cluster {
             seeds: seeds.iter().map(ToString::to_string).collect(),
             founders: self.node_ids(),
             disk_reserve_bytes: 0,
+            engine: self.plan.engines.get(at).copied().unwrap_or_default(),
             ..NodeConfig::default()
         }
     }

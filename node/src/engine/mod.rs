@@ -1,4 +1,4 @@
-//! Where bytes are kept: one trait, an engine for disks, an engine for tests and simulation.
+//! Where bytes are kept: one trait, two engines for disks, an engine for tests and simulation.
 //!
 //! An engine is one directory with a fixed set of [`Space`]s. A [`WriteBatch`] is atomic over all spaces and readable
 //! as soon as [`Engine::write`] returns, but it is *durable* only after a later [`Engine::sync`]. A crash may take away
@@ -9,9 +9,12 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 #[cfg(test)]
 pub mod conformance;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 pub mod memory;
 mod offload;
+pub mod redb;
 pub mod rocks;
 pub mod segments;
 mod sync_latch;
@@ -20,6 +23,7 @@ mod watermark;
 pub use error::{EngineError, EngineErrorKind};
 pub use memory::{MemoryDisk, MemoryEngine};
 pub use offload::offload;
+pub use redb::{RedbConfig, RedbEngine};
 pub use rocks::{BlockCache, RocksConfig, RocksEngine};
 pub use segments::{SegmentConfig, SegmentEngine};
 

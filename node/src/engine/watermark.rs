@@ -1,7 +1,8 @@
-//! The last sequence number known to be durable, beside the database it belongs to.
+//! The last number of a write or a sync known to be durable, beside the database it belongs to.
 //!
 //! RocksDB cannot tell a torn tail (fine: nobody was told it is durable) from an acknowledged record whose *length* was
-//! damaged (not fine): both look like the end of the log. So after each fsync we note how far it reached. The note is
+//! damaged (not fine): both look like the end of the log. redb cannot tell a commit that a crash cut off from one that was
+//! damaged later: for both it goes back to the commit before. So after each fsync we note how far it reached. The note is
 //! not synced itself, except when it is made: it costs a few microseconds, survives the death of the process, and after a
 //! power cut it can only be older than the truth, never newer, so it gives no false alarm.
 

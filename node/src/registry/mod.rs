@@ -23,7 +23,10 @@ use isobar_api::{
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, OnceLock, RwLock},
+    sync::{
+        Arc, OnceLock, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -54,6 +57,7 @@ struct Inner {
     events: mpsc::UnboundedSender<ShardEvent>,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     faulted: RwLock<BTreeMap<ShardId, Faulted>>,
+    entries_replayed: AtomicU64,
     /// Creating and retiring replicas of overlapping ranges must not interleave.
     changing: tokio::sync::Mutex<Lifetime>,
 }
@@ -91,6 +95,7 @@ impl Registry {
             events,
             replicas: RwLock::default(),
             faulted: RwLock::default(),
+            entries_replayed: AtomicU64::new(0),
             changing: tokio::sync::Mutex::new(Lifetime::Running),
         };
         let registry = Self { inner: Arc::new(inner) };
@@ -141,6 +146,11 @@ impl Registry {
             .values()
             .cloned()
             .collect()
+    }
+
+    /// Log entries that the rows of all replicas together were behind when they were opened.
+    pub fn entries_replayed(&self) -> u64 {
+        self.inner.entries_replayed.load(Ordering::Relaxed)
     }
 
     /// Replicas out of service.
@@ -323,6 +333,8 @@ impl Registry {
         let state = machine.state();
         let log: RaftLogStore<TypeConfig> =
             RaftLogStore::open(&inner.log, shard.0, machine.last_applied()).await?;
+        let behind = log.entries_after(machine.last_applied().as_ref());
+        inner.entries_replayed.fetch_add(behind, Ordering::Relaxed);
         let config = group_config(&inner.timing, shard)?;
         let networks = GroupNetworks {
             shard,

@@ -235,6 +235,7 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
             Ok::<_, EngineError>((descriptor, applied))
         };
         let (descriptor, applied) = offload(&disk, install).await.map_err(io::Error::other)??;
+        tracing::info!(shard = %self.shard_id, "a snapshot from another replica is installed");
         self.descriptor = Some(descriptor);
         self.applied = applied;
         self.sessions.reset();

@@ -20,7 +20,12 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 const TABLE: &str = "bench";
 
-pub(super) fn specs(folder: &Path, addresses: &[SocketAddr]) -> Result<Vec<ProcessSpec>, ApiError> {
+/// Nodes that share these settings, but for their names and places.
+pub(in crate::bench) fn specs(
+    folder: &Path,
+    addresses: &[SocketAddr],
+    settings: &NodeConfig,
+) -> Result<Vec<ProcessSpec>, ApiError> {
     let mut specs = Vec::new();
     for (node, address) in (1..).zip(addresses) {
         let config = NodeConfig {
@@ -31,7 +36,7 @@ pub(super) fn specs(folder: &Path, addresses: &[SocketAddr]) -> Result<Vec<Proce
             zone: format!("z{node}"),
             seeds: addresses.iter().map(ToString::to_string).collect(),
             founders: (1..=addresses.len() as u64).map(NodeId).collect(),
-            ..NodeConfig::default()
+            ..settings.clone()
         };
         let file = folder.join(format!("node-{node}.toml"));
         std::fs::write(&file, node_toml(&config)?).map_err(|why| file_error(&file, &why))?;

@@ -96,6 +96,12 @@ where
         }
         Ok(Self { group: Arc::new(group) })
     }
+
+    /// How many entries there are behind one, or in all behind none.
+    pub fn entries_after(&self, applied: Option<&LogIdOf<C>>) -> u64 {
+        let end = index_after::<C>(self.group.state().last.as_ref());
+        end.saturating_sub(index_after::<C>(applied))
+    }
 }
 
 fn load<C: RaftTypeConfig>(

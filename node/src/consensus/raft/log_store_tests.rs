@@ -5,8 +5,8 @@ use super::{
     shared_log::{FlusherConfig, SharedLog},
 };
 use crate::engine::{
-    Engine, EngineError, EngineErrorKind, MemoryDisk, SegmentConfig, SegmentEngine, Space,
-    WriteBatch,
+    Engine, EngineError, EngineErrorKind, MemoryDisk, RedbConfig, RedbEngine, SegmentConfig,
+    SegmentEngine, Space, WriteBatch,
 };
 use openraft::{
     RaftLogReader,
@@ -34,6 +34,10 @@ pub(super) const SMALL: TailLimits = TailLimits { entries: 3, size_bytes: 1 << 2
 /// The engine of a node's log.
 pub(super) fn on_disk(dir: &Path) -> Arc<dyn Engine> {
     Arc::new(SegmentEngine::open(dir, SegmentConfig { segment_bytes: 4096 }).unwrap())
+}
+
+pub(super) fn redb(dir: &Path) -> Arc<dyn Engine> {
+    Arc::new(RedbEngine::open(dir, &RedbConfig::default()).unwrap())
 }
 
 fn shared(engine: Arc<dyn Engine>) -> SharedLog {
@@ -68,8 +72,14 @@ async fn state(store: &mut Store) -> (Option<Id>, Option<Id>) {
 
 #[tokio::test]
 async fn everything_acknowledged_is_there_after_a_reopen() {
+    for open_engine in [on_disk, redb] {
+        acknowledge_and_reopen(open_engine).await;
+    }
+}
+
+async fn acknowledge_and_reopen(open_engine: fn(&Path) -> Arc<dyn Engine>) {
     let dir = tempfile::tempdir().unwrap();
-    let log = shared(on_disk(dir.path()));
+    let log = shared(open_engine(dir.path()));
     let mut store = open(&log, None).await;
     store.blocking_append(entries(1, 0..20)).await.unwrap();
     store.truncate_after(Some(id(1, 14))).await.unwrap();
@@ -79,7 +89,7 @@ async fn everything_acknowledged_is_there_after_a_reopen() {
     let vote = VoteOf::<Config>::new_committed(3, 9);
     store.save_vote(&vote).await.unwrap();
     drop((store, log));
-    let log = shared(on_disk(dir.path()));
+    let log = shared(open_engine(dir.path()));
     let mut store = open(&log, Some(id(1, 4))).await;
     let expected: Vec<_> = (5..15).map(|n| (1, n)).chain((15..18).map(|n| (2, n))).collect();
     assert_eq!(ids(&mut store).await, expected);

@@ -2,7 +2,7 @@
 
 use super::{
     log_store::RaftLogStore,
-    log_store_tests::{SMALL, on_disk},
+    log_store_tests::{SMALL, on_disk, redb},
     log_tail::TailLimits,
     shared_log::{FlusherConfig, SharedLog},
     types::TypeConfig,
@@ -15,7 +15,8 @@ use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
+use tempfile::TempDir;
 
 type Store = RaftLogStore<TypeConfig>;
 /// Keeps files alive; the log's engine; the state's.
@@ -45,14 +46,31 @@ async fn openraft_suite_on_memory() {
     }
 }
 
+type Open = fn(&Path) -> Arc<dyn Engine>;
+
+/// New directories with an engine each.
+fn engines(log: Open, state: Open) -> Engines<TempDir> {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, state) = (log(&dir.path().join("log")), state(&dir.path().join("state")));
+    (dir, log, state)
+}
+
 #[tokio::test]
 async fn openraft_suite_on_segments_and_rocksdb() {
-    let engines = || {
-        let dir = tempfile::tempdir().unwrap();
-        let (log, state) = (on_disk(&dir.path().join("log")), dir.path().join("state"));
-        let cache = BlockCache::new(8 << 20);
-        let state = RocksEngine::open(&state, &RocksConfig::default(), &cache).unwrap();
-        (dir, log, Arc::new(state) as Arc<dyn Engine>)
+    let rocks = |dir: &Path| {
+        let state = RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::new(8 << 20));
+        Arc::new(state.unwrap()) as Arc<dyn Engine>
     };
-    Suite::test_all(Builder(engines, SMALL)).await.unwrap();
+    Suite::test_all(Builder(|| engines(on_disk, rocks), SMALL)).await.unwrap();
+}
+
+#[tokio::test]
+async fn openraft_suite_on_segments_and_redb() {
+    Suite::test_all(Builder(|| engines(on_disk, redb), SMALL)).await.unwrap();
+}
+
+/// Nodes keep no log in redb; it must be able to, as any engine.
+#[tokio::test]
+async fn openraft_suite_on_redb_alone() {
+    Suite::test_all(Builder(|| engines(redb, redb), SMALL)).await.unwrap();
 }
