@@ -5,6 +5,7 @@ use crate::{
     engine::{Engine, EngineError, Space},
     hand_over::WAITING_MAX,
     planted::{STALE_LEASE, is_planted},
+    quiesce::Rest,
     read_gate::ReadGate,
     shard::{
         Command, CommandResult, LocalReplica, RowsHeld, ShardState, SplitCommand, WriteCommand,
@@ -63,6 +64,8 @@ pub struct Replica {
     pub(crate) reads: ReadGate,
     /// Room for requests that wait for the next leader.
     pub(crate) waiting: Semaphore,
+    /// Whether the group sleeps.
+    pub(crate) rest: Arc<Rest>,
     /// Held by a split until its outcome is known.
     splitting: Arc<tokio::sync::RwLock<()>>,
 }
@@ -97,6 +100,7 @@ impl Replica {
             writes: WriteQueue::default(),
             reads: ReadGate::default(),
             waiting: Semaphore::new(WAITING_MAX),
+            rest: Arc::new(Rest::new()),
             splitting: Arc::default(),
         }
     }
@@ -183,6 +187,7 @@ impl Replica {
     /// Puts a command through the log and waits until it is committed and applied here.
     pub async fn propose(&self, command: Command) -> Result<(LogId, CommandResult), ApiError> {
         self.check_running()?;
+        self.rouse().await;
         match self.raft.client_write(command).await {
             Ok(response) => Ok((response.log_id, response.data)),
             Err(error) => Err(self.write_error(&error)),
@@ -256,6 +261,7 @@ impl Replica {
     ) -> Result<(), ApiError> {
         use openraft::impls::ProgressResponder;
         self.check_running()?;
+        self.rouse().await;
         let (responder, mut answer) = ProgressResponder::complete_only();
         let sent =
             self.raft.client_write_ff(Command::Write(vec![write].into()), Some(responder)).await;
@@ -294,6 +300,7 @@ impl Replica {
             let metrics = self.raft.metrics();
             return Ok(metrics.borrow_watched().last_applied.as_ref().map_or(0, |id| id.index()));
         }
+        self.rouse().await;
         let by_lease = self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await;
         let confirmed = match by_lease {
             Ok(index) => Ok(index),
@@ -323,6 +330,10 @@ impl Replica {
             ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
         let timeout = Duration::from_secs(2);
         let answer = self.transport.read_index(leader, request, timeout).await;
+        if answer.is_err() {
+            // Asleep, nobody else would find out that the leader is gone.
+            self.rouse().await;
+        }
         let answer = answer.map_err(|error| match error.code {
             // Removed, and not yet told so: for a reader just a node that does not hold the shard.
             ErrorCode::Refused => ApiError { code: ErrorCode::ShardNotHere, ..error },
