@@ -1,6 +1,8 @@
 //! The node's Prometheus metrics. No shard is ever a label.
 
-use crate::{consensus::raft::shared_log::SharedLog, kv::KvService, report::Reporter};
+use crate::{
+    consensus::raft::shared_log::SharedLog, kv::KvService, registry::Registry, report::Reporter,
+};
 use isobar_telemetry::{
     Metrics,
     metrics::{Counter, Gauge, MetricUnit, MetricsError},
@@ -16,6 +18,7 @@ struct NodeMetrics {
     in_flight: Gauge,
     replicas: Gauge,
     leaders: Gauge,
+    asleep: Gauge,
     cpu: Gauge,
     rss: Gauge,
     disk_free: Gauge,
@@ -32,6 +35,7 @@ impl NodeMetrics {
             in_flight: metrics.gauge("kv_items_in_flight", None, "items being worked on")?,
             replicas: metrics.gauge("replicas", None, "replicas held")?,
             leaders: metrics.gauge("replicas_leading", None, "replicas that lead")?,
+            asleep: metrics.gauge("replicas_asleep", None, "replicas whose group sleeps")?,
             cpu: metrics.gauge("process_cpu_cores", None, "cores used in the last second")?,
             rss: metrics.gauge("process_resident", Bytes, "resident memory")?,
             disk_free: metrics.gauge("disk_free", Bytes, "free space on the data disk")?,
@@ -50,6 +54,7 @@ pub(crate) async fn run(
     metrics: Metrics,
     kv: KvService,
     log: SharedLog,
+    registry: Registry,
     reporter: Reporter,
     shutdown: CancellationToken,
 ) {
@@ -74,6 +79,7 @@ pub(crate) async fn run(
         let load = reporter.load();
         registered.replicas.set(f64::from(load.replicas));
         registered.leaders.set(f64::from(load.leaders));
+        registered.asleep.set(f64::from(crate::quiesce::asleep(&registry)));
         registered.cpu.set(load.cpu_cores);
         registered.rss.set(load.rss_bytes as f64);
         registered.disk_free.set(load.disk_free_bytes as f64);

@@ -15,7 +15,7 @@ use crate::{
     write_queue::WriteQueue,
 };
 use isobar_api::{
-    ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
+    ApiError, Epoch, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
     proto::ReadIndexRequest, table::AckLevel,
 };
 use isobar_telemetry::ShardMeter;
@@ -39,6 +39,15 @@ pub enum ReadFreshness {
     Bounded(Duration),
     /// Whatever this replica has applied.
     Local,
+}
+
+/// What an entry depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryMark {
+    replica: ReplicaId,
+    epoch: Epoch,
+    leader: Option<u64>,
+    term: u64,
 }
 
 /// A member of a running group.
@@ -158,6 +167,18 @@ impl Replica {
             replicas: replicas.to_vec(),
             term,
         })
+    }
+
+    /// Differs from before if [`Self::entry`] does; costs less.
+    pub(crate) fn entry_mark(&self) -> EntryMark {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        EntryMark {
+            replica: self.replica_id,
+            epoch: self.state.epoch(),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+        }
     }
 
     /// The node that leads, as far as this replica knows.

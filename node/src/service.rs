@@ -161,6 +161,7 @@ impl NodeService {
             self.metrics.clone(),
             parts.kv.clone(),
             parts.log.clone(),
+            parts.registry.clone(),
             parts.reporter.clone(),
             stopping.clone(),
         ));

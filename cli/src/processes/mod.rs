@@ -141,6 +141,12 @@ impl Process {
         self.wait_until(limit, || probe::readyz(address)).await
     }
 
+    /// One number of those that it shows at `/metrics`.
+    pub async fn metric(&self, name: &str) -> Result<f64, ApiError> {
+        let found = probe::metric(self.spec.address, name).await;
+        found.map_err(|why| ApiError::new(ErrorCode::Unreachable, why))
+    }
+
     /// Waits until a probe finds nothing any more that it waits for.
     pub async fn wait_until<P: Future<Output = Result<(), String>>>(
         &mut self,

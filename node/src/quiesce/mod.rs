@@ -176,6 +176,11 @@ impl Drowsy {
     }
 }
 
+/// Replicas of a node whose group sleeps.
+pub(crate) fn asleep(registry: &Registry) -> u32 {
+    registry.all().iter().map(|replica| u32::from(replica.rest.number().is_some())).sum()
+}
+
 /// Answers a message about sleep that is for the node; none: it is for a group.
 pub(crate) fn answer_node(
     registry: &Registry,

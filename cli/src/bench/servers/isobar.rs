@@ -15,12 +15,17 @@ use isobar_benches::{
     work::Rows,
 };
 use isobar_client::{Client, ClientConfig};
-use isobar_node::NodeConfig;
+use isobar_node::{NodeConfig, config::RaftTiming};
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 const TABLE: &str = "bench";
 
-pub(super) fn specs(folder: &Path, addresses: &[SocketAddr]) -> Result<Vec<ProcessSpec>, ApiError> {
+/// How to start the nodes; `raft` is their timing.
+pub(in crate::bench) fn specs(
+    folder: &Path,
+    addresses: &[SocketAddr],
+    raft: &RaftTiming,
+) -> Result<Vec<ProcessSpec>, ApiError> {
     let mut specs = Vec::new();
     for (node, address) in (1..).zip(addresses) {
         let config = NodeConfig {
@@ -31,6 +36,7 @@ pub(super) fn specs(folder: &Path, addresses: &[SocketAddr]) -> Result<Vec<Proce
             zone: format!("z{node}"),
             seeds: addresses.iter().map(ToString::to_string).collect(),
             founders: (1..=addresses.len() as u64).map(NodeId).collect(),
+            raft: raft.clone(),
             ..NodeConfig::default()
         };
         let file = folder.join(format!("node-{node}.toml"));

@@ -1,7 +1,7 @@
 //! The servers under load: started as processes on free loopback ports, in fresh folders.
 
 mod etcd;
-mod isobar;
+pub(super) mod isobar;
 mod redis;
 
 use crate::{
@@ -14,6 +14,7 @@ use isobar_benches::{
     usage::{process_cpu, process_rss_bytes},
     work::Rows,
 };
+use isobar_node::config::RaftTiming;
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -71,7 +72,7 @@ impl Servers {
         let mut addresses = processes::free_addresses(ports)?;
         let peers = addresses.split_off(members);
         let specs = match kind {
-            Kind::Isobar => isobar::specs(&folder, &addresses)?,
+            Kind::Isobar => isobar::specs(&folder, &addresses, &RaftTiming::default())?,
             Kind::Etcd => etcd::specs(&folder, &addresses, &peers)?,
             Kind::Redis | Kind::RedisWait => redis::specs(&folder, &addresses)?,
         };
