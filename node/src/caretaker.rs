@@ -28,7 +28,7 @@ const EXPIRE_WITHIN: Duration = Duration::from_secs(5);
 /// What was last said of the replicas here.
 #[derive(Default)]
 struct Published {
-    seen: BTreeMap<ShardId, EntryMark>,
+    seen: BTreeMap<ShardId, (Option<u64>, EntryMark)>,
     /// The shards that this node leads.
     led: BTreeMap<ShardId, ShardEntry>,
 }
@@ -85,9 +85,18 @@ impl Caretaker {
         let replicas = self.registry.all();
         let mut changed = false;
         for replica in &replicas {
-            // Before the entry: one that changes in between is seen at the next look.
+            // Before the entry, and the sleep before the mark: what changes in between is seen at the next look.
+            let sleep = replica.rest.number();
+            let before = published.seen.get(&replica.shard_id);
+            let sleeps_on = |(seen, mark): &(Option<u64>, EntryMark)| {
+                sleep.is_some() && *seen == sleep && mark.is_of(replica)
+            };
+            if before.is_some_and(sleeps_on) {
+                continue;
+            }
             let mark = replica.entry_mark();
-            if published.seen.insert(replica.shard_id, mark) == Some(mark) {
+            let known = published.seen.insert(replica.shard_id, (sleep, mark));
+            if known.is_some_and(|(_, known)| known == mark) {
                 continue;
             }
             changed = true;
@@ -111,7 +120,8 @@ impl Caretaker {
 
     /// Says once why a replica has stopped.
     fn tell_faults(&self, told: &mut BTreeSet<(ShardId, ReplicaId)>) {
-        for replica in self.registry.all() {
+        // One that sleeps does nothing that could stop it.
+        for replica in self.registry.all().into_iter().filter(|r| r.rest.number().is_none()) {
             if let Err(error) = replica.check_running()
                 && told.insert((replica.shard_id, replica.replica_id))
             {

@@ -50,6 +50,13 @@ pub(crate) struct EntryMark {
     term: u64,
 }
 
+impl EntryMark {
+    /// Whether it was taken of this replica, and not of one of the same shard before it.
+    pub(crate) fn is_of(&self, replica: &Replica) -> bool {
+        self.replica == replica.replica_id
+    }
+}
+
 /// A member of a running group.
 pub struct Replica {
     /// The shard.

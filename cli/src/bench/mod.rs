@@ -15,10 +15,10 @@ use crate::{
     processes::{self, stop_on_signal},
     screen::Screen,
 };
+pub(crate) use idle::idle;
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::work::{Rows, TraceRows, Work};
 use isobar_datasets::{read_trace, recorded_trace, ycsb::Distribution};
-pub(crate) use idle::idle;
 use results::{Machine, Results};
 use runs::Runs;
 use servers::{Kind, Servers};
