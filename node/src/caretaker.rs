@@ -2,7 +2,12 @@
 //! removed while it was away, forgets silent clients.
 
 use crate::{
-    gossip::ShardHints, kv::now_unix_ms, registry::Registry, replica::Replica, shard::Command,
+    engine::offload,
+    gossip::ShardHints,
+    kv::now_unix_ms,
+    registry::Registry,
+    replica::{EntryMark, Replica},
+    shard::{Command, any_silent},
 };
 use isobar_api::{NodeId, ReplicaId, ShardEntry, ShardId, limits};
 use std::{
@@ -19,6 +24,14 @@ const LEADERLESS_FOR: Duration = Duration::from_secs(10);
 const EXPIRE_SESSIONS_EVERY: Duration = Duration::from_secs(600);
 /// A group that has lost its quorum must not hold up the others.
 const EXPIRE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What was last said of the replicas here.
+#[derive(Default)]
+struct Published {
+    seen: BTreeMap<ShardId, (Option<u64>, EntryMark)>,
+    /// The shards that this node leads.
+    led: BTreeMap<ShardId, ShardEntry>,
+}
 
 /// The tasks.
 pub struct Caretaker {
@@ -41,12 +54,12 @@ impl Caretaker {
     }
 
     async fn publish_always(&self) {
-        let mut told = BTreeSet::new();
+        let (mut told, mut published) = (BTreeSet::new(), Published::default());
         let mut ticks = tokio::time::interval(PUBLISH_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.publish();
+            self.publish(&mut published);
             self.tell_faults(&mut told);
         }
     }
@@ -66,19 +79,49 @@ impl Caretaker {
         }
     }
 
-    fn publish(&self) {
+    /// Looks at every replica, and works only on those that have changed.
+    fn publish(&self, published: &mut Published) {
         let own = self.registry.transport().members().own().node_id;
-        let entries = self.registry.all().iter().filter_map(|r| r.entry()).collect::<Vec<_>>();
-        for entry in &entries {
+        let replicas = self.registry.all();
+        let mut changed = false;
+        for replica in &replicas {
+            // Before the entry, and the sleep before the mark: what changes in between is seen at the next look.
+            let sleep = replica.rest.number();
+            let before = published.seen.get(&replica.shard_id);
+            let sleeps_on = |(seen, mark): &(Option<u64>, EntryMark)| {
+                sleep.is_some() && *seen == sleep && mark.is_of(replica)
+            };
+            if before.is_some_and(sleeps_on) {
+                continue;
+            }
+            let mark = replica.entry_mark();
+            let known = published.seen.insert(replica.shard_id, (sleep, mark));
+            if known.is_some_and(|(_, known)| known == mark) {
+                continue;
+            }
+            changed = true;
+            published.led.remove(&replica.shard_id);
+            let Some(entry) = replica.entry() else { continue };
             self.hints.merge(entry.clone());
+            if entry.leader == Some(own) {
+                published.led.insert(replica.shard_id, entry);
+            }
         }
-        let led = entries.into_iter().filter(|e| e.leader == Some(own));
-        (self.tell_led)(led.collect());
+        if published.seen.len() > replicas.len() {
+            changed = true;
+            let held: BTreeSet<ShardId> = replicas.iter().map(|replica| replica.shard_id).collect();
+            published.seen.retain(|shard, _| held.contains(shard));
+            published.led.retain(|shard, _| held.contains(shard));
+        }
+        if changed {
+            (self.tell_led)(published.led.values().cloned().collect());
+        }
     }
 
     /// Says once why a replica has stopped.
     fn tell_faults(&self, told: &mut BTreeSet<(ShardId, ReplicaId)>) {
-        for replica in self.registry.all() {
+        // One that sleeps does nothing that could stop it.
+        for replica in self.registry.all().into_iter().filter(|r| r.rest.number().is_none()) {
             if let Err(error) = replica.check_running()
                 && told.insert((replica.shard_id, replica.replica_id))
             {
@@ -126,10 +169,23 @@ impl Caretaker {
         entry.leader.filter(|leader| !listed && *leader != own)
     }
 
+    async fn has_silent_sessions(&self, replica: &Replica, before_hlc: u64) -> bool {
+        let (shard, engine) = (replica.shard_id, replica.engine.clone());
+        let found = offload(&replica.engine, move || any_silent(&*engine, shard, before_hlc)).await;
+        match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::debug!(%shard, error = %error.message(), "sessions cannot be read");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     async fn expire_sessions(&self) {
         let before_hlc = now_unix_ms().saturating_sub(limits::SESSION_TTL_MS) << 16;
         for replica in self.registry.all() {
-            if !replica.is_leader() {
+            if !replica.is_leader() || !self.has_silent_sessions(&replica, before_hlc).await {
                 continue;
             }
             let proposed = replica.propose(Command::ExpireSessions { before_hlc });

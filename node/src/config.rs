@@ -96,6 +96,8 @@ pub struct RaftTiming {
     pub checkpoint_entries: u64,
     /// Log entries kept behind a checkpoint, so that a follower a little behind needs no snapshot.
     pub keep_entries: u64,
+    /// How long nobody must have used a shard before its group sleeps, milliseconds; 0: never.
+    pub quiesce_after_ms: u64,
 }
 
 impl Default for RaftTiming {
@@ -106,6 +108,7 @@ impl Default for RaftTiming {
             election_max_ms: 1_200,
             checkpoint_entries: 10_000,
             keep_entries: 2_000,
+            quiesce_after_ms: 10_000,
         }
     }
 }
@@ -173,6 +176,10 @@ impl NodeConfig {
             raft.election_max_ms > raft.election_min_ms,
             "raft.election_max_ms must be above raft.election_min_ms",
         );
+        need(
+            raft.quiesce_after_ms == 0 || raft.quiesce_after_ms > raft.election_max_ms,
+            "raft.quiesce_after_ms must be 0 or above raft.election_max_ms",
+        );
         need(raft.checkpoint_entries >= 100, "raft.checkpoint_entries must be at least 100");
         need(self.founders.iter().all(|n| n.0 >= 1), "founders must be node ids of 1 or more");
         if wrong.is_empty() {
@@ -207,7 +214,9 @@ mod tests {
         NodeConfig::default().validate().expect("defaults hold");
         let mut config = NodeConfig { node_id: NodeId(0), ..NodeConfig::default() };
         config.raft.election_min_ms = 10;
-        let error = config.validate().expect_err("two contradictions");
+        config.raft.quiesce_after_ms = config.raft.election_max_ms;
+        let error = config.validate().expect_err("three contradictions");
+        assert!(error.message.contains("quiesce_after_ms"));
         assert!(error.message.contains("node_id") && error.message.contains("election_min_ms"));
     }
 }

@@ -15,6 +15,7 @@ pub mod members;
 mod metrics;
 pub mod observe;
 mod planted;
+pub mod quiesce;
 mod read_gate;
 pub mod registry;
 pub mod replica;

@@ -18,6 +18,7 @@ struct NodeMetrics {
     in_flight: Gauge,
     replicas: Gauge,
     leaders: Gauge,
+    asleep: Gauge,
     cpu: Gauge,
     rss: Gauge,
     disk_free: Gauge,
@@ -35,6 +36,7 @@ impl NodeMetrics {
             in_flight: metrics.gauge("kv_items_in_flight", None, "items being worked on")?,
             replicas: metrics.gauge("replicas", None, "replicas held")?,
             leaders: metrics.gauge("replicas_leading", None, "replicas that lead")?,
+            asleep: metrics.gauge("replicas_asleep", None, "replicas whose group sleeps")?,
             cpu: metrics.gauge("process_cpu_cores", None, "cores used in the last second")?,
             rss: metrics.gauge("process_resident", Bytes, "resident memory")?,
             disk_free: metrics.gauge("disk_free", Bytes, "free space on the data disk")?,
@@ -83,6 +85,7 @@ pub(crate) async fn run(
         let load = reporter.load();
         registered.replicas.set(f64::from(load.replicas));
         registered.leaders.set(f64::from(load.leaders));
+        registered.asleep.set(f64::from(crate::quiesce::asleep(&registry)));
         registered.cpu.set(load.cpu_cores);
         registered.rss.set(load.rss_bytes as f64);
         registered.disk_free.set(load.disk_free_bytes as f64);

@@ -5,6 +5,7 @@ use crate::{
     engine::{Engine, EngineError, Space},
     hand_over::WAITING_MAX,
     planted::{STALE_LEASE, is_planted},
+    quiesce::Rest,
     read_gate::ReadGate,
     shard::{
         Command, CommandResult, LocalReplica, RowsHeld, ShardState, SplitCommand, WriteCommand,
@@ -14,7 +15,7 @@ use crate::{
     write_queue::WriteQueue,
 };
 use isobar_api::{
-    ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
+    ApiError, Epoch, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardEntry, ShardId,
     proto::ReadIndexRequest, table::AckLevel,
 };
 use isobar_telemetry::ShardMeter;
@@ -40,6 +41,22 @@ pub enum ReadFreshness {
     Local,
 }
 
+/// What an entry depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryMark {
+    replica: ReplicaId,
+    epoch: Epoch,
+    leader: Option<u64>,
+    term: u64,
+}
+
+impl EntryMark {
+    /// Whether it was taken of this replica, and not of one of the same shard before it.
+    pub(crate) fn is_of(&self, replica: &Replica) -> bool {
+        self.replica == replica.replica_id
+    }
+}
+
 /// A member of a running group.
 pub struct Replica {
     /// The shard.
@@ -63,6 +80,8 @@ pub struct Replica {
     pub(crate) reads: ReadGate,
     /// Room for requests that wait for the next leader.
     pub(crate) waiting: Semaphore,
+    /// Whether the group sleeps.
+    pub(crate) rest: Arc<Rest>,
     /// Held by a split until its outcome is known.
     splitting: Arc<tokio::sync::RwLock<()>>,
 }
@@ -97,6 +116,7 @@ impl Replica {
             writes: WriteQueue::default(),
             reads: ReadGate::default(),
             waiting: Semaphore::new(WAITING_MAX),
+            rest: Arc::new(Rest::new()),
             splitting: Arc::default(),
         }
     }
@@ -156,6 +176,18 @@ impl Replica {
         })
     }
 
+    /// Differs from before if [`Self::entry`] does; costs less.
+    pub(crate) fn entry_mark(&self) -> EntryMark {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        EntryMark {
+            replica: self.replica_id,
+            epoch: self.state.epoch(),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+        }
+    }
+
     /// The node that leads, as far as this replica knows.
     pub fn leader_node(&self) -> Option<NodeId> {
         self.entry().and_then(|entry| entry.leader)
@@ -183,6 +215,7 @@ impl Replica {
     /// Puts a command through the log and waits until it is committed and applied here.
     pub async fn propose(&self, command: Command) -> Result<(LogId, CommandResult), ApiError> {
         self.check_running()?;
+        self.rouse().await;
         match self.raft.client_write(command).await {
             Ok(response) => Ok((response.log_id, response.data)),
             Err(error) => Err(self.write_error(&error)),
@@ -256,6 +289,7 @@ impl Replica {
     ) -> Result<(), ApiError> {
         use openraft::impls::ProgressResponder;
         self.check_running()?;
+        self.rouse().await;
         let (responder, mut answer) = ProgressResponder::complete_only();
         let sent =
             self.raft.client_write_ff(Command::Write(vec![write].into()), Some(responder)).await;
@@ -294,6 +328,7 @@ impl Replica {
             let metrics = self.raft.metrics();
             return Ok(metrics.borrow_watched().last_applied.as_ref().map_or(0, |id| id.index()));
         }
+        self.rouse().await;
         let by_lease = self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await;
         let confirmed = match by_lease {
             Ok(index) => Ok(index),
@@ -323,6 +358,10 @@ impl Replica {
             ReadIndexRequest { shard_id: self.shard_id.0, from_replica: self.replica_id.0 };
         let timeout = Duration::from_secs(2);
         let answer = self.transport.read_index(leader, request, timeout).await;
+        if answer.is_err() {
+            // Asleep, nobody else would find out that the leader is gone.
+            self.rouse().await;
+        }
         let answer = answer.map_err(|error| match error.code {
             // Removed, and not yet told so: for a reader just a node that does not hold the shard.
             ErrorCode::Refused => ApiError { code: ErrorCode::ShardNotHere, ..error },

@@ -20,6 +20,7 @@ use crate::{
     identity::DataDir,
     kv::{KvService, now_unix_ms},
     members::Members,
+    quiesce::Quiesce,
     registry::Registry,
     report::Reporter,
     strangers::met_only_strangers,
@@ -147,6 +148,14 @@ impl NodeService {
             hints: parts.hints.clone(),
         };
         tasks.spawn(caretaker.run(stopping.clone()));
+        let raft = &self.config.raft;
+        let quiesce = Quiesce::new(
+            parts.registry.clone(),
+            parts.reporter.started_unix_ms(),
+            raft.quiesce_after_ms,
+            raft.heartbeat_ms,
+        );
+        tasks.spawn(quiesce.run(stopping.clone()));
         tasks.spawn(watch_readiness(parts.clone(), self.readiness.clone(), stopping.clone()));
         tasks.spawn(crate::metrics::run(
             self.metrics.clone(),

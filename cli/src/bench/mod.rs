@@ -1,7 +1,9 @@
-//! `isobar bench kv`: starts servers, loads them in turn, shows what was measured, leaves nothing behind.
+//! `isobar bench kv` and `bench idle`: start servers, load them or leave them alone, show what was measured, leave nothing
+//! behind.
 
 mod disk;
 mod floors;
+mod idle;
 mod restart;
 mod results;
 mod runs;
@@ -14,11 +16,12 @@ use crate::{
     processes::{self, stop_on_signal},
     screen::Screen,
 };
+pub(crate) use idle::idle;
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::work::{Rows, TraceRows, Work};
 use isobar_datasets::{read_trace, recorded_trace, ycsb::Distribution};
 pub(crate) use restart::restart;
-use results::Results;
+use results::{Machine, Results};
 use runs::Runs;
 use servers::{Kind, Servers};
 use std::{path::Path, sync::Arc, time::Duration};

@@ -197,8 +197,8 @@ async fn time_start(
         let replayed = loop {
             process.check()?;
             match process.metric(REPLAYED).await {
-                Some(replayed) => break replayed,
-                None => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(replayed) => break replayed,
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
         };
         entries_replayed = entries_replayed.max(replayed);

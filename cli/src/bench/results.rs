@@ -65,6 +65,17 @@ pub(super) struct Machine {
     pub(super) tmpfs: bool,
 }
 
+impl Machine {
+    /// The one that this program runs on.
+    pub(super) fn this() -> Self {
+        Self {
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+            tmpfs: disk::is_tmpfs(&std::env::temp_dir()),
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Serialize)]
 pub(super) struct Load {
@@ -93,11 +104,7 @@ impl Results {
     /// Puts it together.
     pub(super) fn document(&self, args: &Kv) -> Document {
         Document {
-            machine: Machine {
-                cores: std::thread::available_parallelism().map_or(0, usize::from),
-                profile: if cfg!(debug_assertions) { "dev" } else { "release" },
-                tmpfs: disk::is_tmpfs(&std::env::temp_dir()),
-            },
+            machine: Machine::this(),
             load: Load::of(args, self.rows),
             systems: self.systems.iter().map(|s| (s.name.clone(), figures(s))).collect(),
             ratio: self

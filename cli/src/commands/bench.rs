@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_par
 use isobar_api::{limits, table::AckLevel};
 use isobar_benches::work::Work;
 use isobar_client::ReadLevel;
-use isobar_node::config::EngineKind;
+use isobar_node::config::{EngineKind, RaftTiming};
 use std::{path::PathBuf, time::Duration};
 
 /// What to time.
@@ -13,10 +13,31 @@ use std::{path::PathBuf, time::Duration};
 pub enum Bench {
     /// Reads and writes against servers started for it, with fsync on: Isobar's, and its peers' if asked for
     Kv(Box<Kv>),
+    /// What shards cost that nobody uses: processor, memory, time to wake, time to start
+    Idle(Idle),
     /// Plans per second for a made-up cluster
     Planner(Planner),
     /// Time to start again after kill -9, with more and more history behind it
     Restart(Restart),
+}
+
+/// Three nodes with many shards and no load.
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Starts three nodes, makes one table of that many shards with a replica on each node, waits until all groups sleep, and then
+measures. With `-o json` stdout is one JSON document. What is measured and how: docs/src/performance.md.")]
+pub struct Idle {
+    /// Shards
+    #[arg(long, default_value_t = 1_000,
+        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
+    pub shards: u64,
+    /// Time over which the processor is measured
+    #[arg(long, default_value_t = 30, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Milliseconds after which an unused group sleeps; 0: none ever does
+    #[arg(long, default_value_t = RaftTiming::default().quiesce_after_ms, value_name = "MILLISECONDS")]
+    pub quiesce_after_ms: u64,
 }
 
 /// Load on servers that are started for it and removed afterwards.
@@ -166,6 +187,7 @@ pub struct Restart {
 pub async fn run(bench: Bench, _global: &Global, screen: &mut Screen<'_>) -> Outcome {
     match bench {
         Bench::Kv(args) => crate::bench::kv(&args, screen).await,
+        Bench::Idle(args) => crate::bench::idle(&args, screen).await,
         Bench::Restart(args) => crate::bench::restart(&args, screen).await,
         Bench::Planner(args) => {
             let length = Duration::from_secs(args.seconds);

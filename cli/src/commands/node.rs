@@ -77,10 +77,20 @@ pub async fn run(args: Node, global: &Global, screen: &mut Screen<'_>) -> Outcom
     settings.node.validate()?;
     let id = settings.node.node_id;
     let (_traces, stop) = args.serve.begin(&settings, "isobar-node", &id.to_string())?;
+    refuse_huge_pages();
     let service = NodeService::start(settings.node.clone()).await?;
     screen.say(&format!("node {id} listens on {}", settings.node.listen));
     service.run(stop).await?;
     Ok(DONE)
+}
+
+/// Each group has buffers with room for thousands of commands, nearly all of it never touched. In huge pages, which the
+/// allocator asks for, a touched byte takes 2 MiB: ten times the memory of a sleeping shard.
+fn refuse_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(why) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!(%why, "shards take more memory than they need");
+    }
 }
 
 #[cfg(test)]

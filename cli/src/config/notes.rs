@@ -66,6 +66,10 @@ pub(super) const NOTES: &[Note] = &[
         "node.raft.keep_entries",
         "Log entries kept behind a checkpoint for followers that are a little behind.",
     ),
+    note(
+        "node.raft.quiesce_after_ms",
+        "Unused for so long, a shard's group stops its timers until it is needed again. 0: never.",
+    ),
     note("node.storage.block_cache_bytes", "Cache of blocks read from disk."),
     note("node.storage.write_buffer_bytes", "Buffer of recent writes per engine."),
     note("controller.listen", "Serves gRPC and HTTP on one port. Loopback unless told otherwise."),

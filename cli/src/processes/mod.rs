@@ -141,9 +141,10 @@ impl Process {
         self.wait_until(limit, || probe::readyz(address)).await
     }
 
-    /// A node's or controller's metric, once it has one.
-    pub async fn metric(&self, name: &str) -> Option<f64> {
-        probe::metric(self.spec.address, name).await
+    /// One number of those that it shows at `/metrics`.
+    pub async fn metric(&self, name: &str) -> Result<f64, ApiError> {
+        let found = probe::metric(self.spec.address, name).await;
+        found.map_err(|why| ApiError::new(ErrorCode::Unreachable, why))
     }
 
     /// Waits until a probe finds nothing any more that it waits for.

@@ -10,23 +10,34 @@ use tokio::{
 /// Longest wait for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Longest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
-
-/// The value of a metric without labels of its own; none: it is not there, or nobody answers.
-pub(super) async fn metric(address: SocketAddr, name: &str) -> Option<f64> {
-    let answer = timeout(ANSWER_WITHIN, ask(address, "/metrics")).await.ok()?.ok()?;
-    let mut lines = answer.lines();
-    let line = lines.find(|line| line.strip_prefix(name).is_some_and(|l| l.starts_with('{')))?;
-    line.rsplit_once(' ')?.1.parse().ok()
-}
+const ANSWER_BYTES_MAX: u64 = 256 * 1_024;
 
 /// Ready, or what it waits for.
 pub(super) async fn readyz(address: SocketAddr) -> Result<(), String> {
-    match timeout(ANSWER_WITHIN, ask(address, "/readyz")).await {
-        Ok(Ok(answer)) => judge(&answer),
+    judge(&answered(address, "/readyz").await?)
+}
+
+/// One number of those at `/metrics`; of several with this name the first one.
+pub(super) async fn metric(address: SocketAddr, name: &str) -> Result<f64, String> {
+    let answer = answered(address, "/metrics").await?;
+    number(&answer, name).ok_or_else(|| format!("{address} has no metric {name}"))
+}
+
+async fn answered(address: SocketAddr, path: &str) -> Result<String, String> {
+    match timeout(ANSWER_WITHIN, ask(address, path)).await {
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(why)) => Err(format!("{address}: {why}")),
         Err(_) => Err(format!("{address} does not answer")),
     }
+}
+
+fn number(metrics: &str, name: &str) -> Option<f64> {
+    let of = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let rest = if rest.starts_with('{') { rest.split_once('}')?.1 } else { rest };
+        rest.strip_prefix(' ')?.split(' ').next()?.trim().parse().ok()
+    };
+    metrics.lines().find_map(of)
 }
 
 async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
@@ -49,6 +60,14 @@ fn judge(answer: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_found_by_its_whole_name() {
+        let metrics = "# TYPE isobar_replicas gauge\nisobar_replicas_leading{node=\"1\"} 4\r\nisobar_replicas{node=\"1\"} 12.5\r\n";
+        assert_eq!(number(metrics, "isobar_replicas"), Some(12.5));
+        assert_eq!(number("isobar_x 3", "isobar_x"), Some(3.0));
+        assert_eq!(number(metrics, "isobar_repl"), None);
+    }
 
     #[test]
     fn only_200_is_ready() {

@@ -170,6 +170,7 @@ impl Directives {
         events: &watch::Sender<StepEvent>,
         abort: &CancellationToken,
     ) -> StepEvent {
+        replica.rouse().await;
         let done = match &order.step {
             Step::Split { at_key } => self.split(order, replica, at_key).await,
             Step::AddLearner { node } => self.add_learner(replica, *node, events, abort).await,

@@ -54,6 +54,7 @@ struct Inner {
     timing: RaftTiming,
     data_dir: PathBuf,
     cluster_id: OnceLock<String>,
+    incarnation: OnceLock<u64>,
     events: mpsc::UnboundedSender<ShardEvent>,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     faulted: RwLock<BTreeMap<ShardId, Faulted>>,
@@ -92,6 +93,7 @@ impl Registry {
             timing,
             data_dir,
             cluster_id: OnceLock::new(),
+            incarnation: OnceLock::new(),
             events,
             replicas: RwLock::default(),
             faulted: RwLock::default(),
@@ -187,6 +189,16 @@ impl Registry {
     /// The cluster; empty while it is not known.
     pub fn cluster_id(&self) -> &str {
         self.inner.cluster_id.get().map_or("", String::as_str)
+    }
+
+    /// From now on groups may sleep here. `incarnation` tells this life of the node from its other ones.
+    pub fn rest_groups(&self, incarnation: u64) {
+        let _ = self.inner.incarnation.set(incarnation);
+    }
+
+    /// Which life of the node this is; none: no group may sleep here.
+    pub(crate) fn incarnation(&self) -> Option<u64> {
+        self.inner.incarnation.get().copied()
     }
 
     /// Creates a replica that is born together with its shard. Repeating it changes nothing.

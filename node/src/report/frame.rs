@@ -4,7 +4,7 @@ use isobar_api::{
     ReplicaId, ShardEntry, ShardId,
     report::{NodeReport, ReplicaReport},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every so many reports of a subscription one is full, so that whatever a reader missed heals.
 pub(super) const FULL_EVERY: u64 = 10;
@@ -48,20 +48,38 @@ impl Known {
             fault: report.fault.clone(),
         }
     }
+
+    /// Whether [`Self::of`] the report would be equal to this.
+    fn is(&self, report: &ReplicaReport) -> bool {
+        let Self { shard, table, replica_id, is_leader, fault } = self;
+        *shard == report.shard
+            && *table == report.table
+            && *replica_id == report.replica_id
+            && *is_leader == report.is_leader
+            && *fault == report.fault
+    }
 }
 
 impl ReportState {
-    /// The frame of an interval.
+    /// The frame of an interval. What has not changed is compared and not copied.
     pub(super) fn frame(&mut self, head: NodeReport, replicas: Vec<ReplicaReport>) -> Frame {
-        let now: BTreeMap<_, _> =
-            replicas.iter().map(|r| (r.shard.shard_id, Known::of(r))).collect();
-        let is_listed = |report: &ReplicaReport| {
+        let mut listed = Vec::new();
+        for (index, report) in replicas.iter().enumerate() {
             let shard = report.shard.shard_id;
-            had_requests(report) || self.known.get(&shard) != now.get(&shard)
-        };
-        let listed = (0..replicas.len()).filter(|index| is_listed(&replicas[*index])).collect();
-        let gone = self.known.keys().filter(|shard| !now.contains_key(shard)).copied().collect();
-        self.known = now;
+            let same = self.known.get(&shard).is_some_and(|known| known.is(report));
+            if !same {
+                self.known.insert(shard, Known::of(report));
+            }
+            if !same || had_requests(report) {
+                listed.push(index);
+            }
+        }
+        let mut gone = Vec::new();
+        if self.known.len() > replicas.len() {
+            let held: BTreeSet<ShardId> = replicas.iter().map(|r| r.shard.shard_id).collect();
+            gone = self.known.keys().filter(|shard| !held.contains(shard)).copied().collect();
+            self.known.retain(|shard, _| held.contains(shard));
+        }
         Frame { head, replicas, listed, gone }
     }
 }

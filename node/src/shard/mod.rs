@@ -20,6 +20,7 @@ pub use command::{
     Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteGroup,
     WriteOutcome,
 };
+pub(crate) use session::any_silent;
 pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging};
 pub use state::{AppliedState, LocalReplica, RowsHeld, ShardEvent, ShardState};
 pub use state_machine::{Seed, ShardStateMachine};

@@ -61,6 +61,26 @@ pub(super) enum Seen {
     Expired,
 }
 
+/// Whether any session of a shard has been silent since before a clock reading. Without one there is nothing to expire,
+/// and a shard that nobody uses need not be woken for it.
+pub(crate) fn any_silent(
+    engine: &dyn Engine,
+    shard: ShardId,
+    before_hlc: u64,
+) -> Result<bool, EngineError> {
+    let (mut from, to) = keys::session_records(shard);
+    loop {
+        let page = engine.scan(Space::Sessions, &keys::page(&from, &to, 1_000))?.rows;
+        let Some((last, _)) = page.last() else { return Ok(false) };
+        from = [last.as_slice(), &[0]].concat();
+        for (_, stored) in &page {
+            if decode_record(stored)?.last_hlc < before_hlc {
+                return Ok(true);
+            }
+        }
+    }
+}
+
 /// The sessions of one shard. Memory is a cache of the engine, and ahead of it between [`Self::remember`] and
 /// [`Self::write_changed`].
 #[derive(Debug)]

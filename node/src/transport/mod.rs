@@ -49,6 +49,12 @@ pub enum FrameKind {
     PreVote = 3,
     /// A transfer of leadership.
     TransferLeader = 4,
+    /// To a node: these replicas may sleep.
+    Sleep = 5,
+    /// To a node: which life is this?
+    Ping = 6,
+    /// A sleeping leader shall wake up and say whether it leads.
+    Rouse = 7,
     /// Answer: it was done; the payload is the group's answer.
     Answer = 16,
     /// Answer: no such replica here.
@@ -65,6 +71,9 @@ impl FrameKind {
             Self::Vote,
             Self::PreVote,
             Self::TransferLeader,
+            Self::Sleep,
+            Self::Ping,
+            Self::Rouse,
             Self::Answer,
             Self::UnknownReplica,
             Self::Failed,

@@ -6,6 +6,7 @@ use crate::{
     consensus::raft::types::{Raft, Snapshot, SnapshotMeta, Vote, decode, encode},
     engine::offload,
     members::Members,
+    quiesce,
     registry::Registry,
     replica::error_chain,
     shard::{Seed, ShardSnapshot, Staging},
@@ -75,11 +76,19 @@ impl PeerServer {
     }
 
     async fn dispatch(&self, frame: &RaftFrame) -> Result<Vec<u8>, Unanswered> {
+        let kind = FrameKind::from_wire(frame.kind);
+        if let Some(answer) = quiesce::answer_node(&self.registry, kind, &frame.payload) {
+            return answer.map_err(Unanswered::Failed);
+        }
         let replica = self.registry.get(ShardId(frame.shard_id));
         let replica = replica.filter(|r| r.replica_id.0 == frame.to_replica);
         let replica = replica.ok_or(Unanswered::UnknownReplica)?;
         replica.check_running().map_err(|error| Unanswered::Failed(error.to_string()))?;
-        handle(&replica.raft, frame).await
+        if kind == Some(FrameKind::Rouse) {
+            return Ok(quiesce::answer_rouse(&replica).await);
+        }
+        let handled = handle(&replica.raft, frame);
+        quiesce::waking(&replica, kind, frame.from_replica, handled).await
     }
 
     /// Takes a snapshot frame by frame, verifies it and installs it; answers with the group's encoded response, or why
@@ -130,7 +139,8 @@ impl PeerServer {
             }
         };
         let snapshot = Snapshot { meta, snapshot: ShardSnapshot::Staged(staged) };
-        let installed = replica.raft.install_full_snapshot(vote, snapshot).await;
+        let installing = replica.raft.install_full_snapshot(vote, snapshot);
+        let installed = quiesce::waking(&replica, None, 0, installing).await;
         let response =
             installed.map_err(|e| replica.error(ErrorCode::StorageFailed, error_chain(&e)))?;
         Ok(SnapshotReply { payload: encode(&response).into(), error: String::new() })
