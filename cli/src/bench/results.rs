@@ -92,11 +92,7 @@ impl Results {
     /// Puts it together.
     pub(super) fn document(&self, args: &Kv) -> Document {
         Document {
-            machine: Machine {
-                cores: std::thread::available_parallelism().map_or(0, usize::from),
-                profile: if cfg!(debug_assertions) { "dev" } else { "release" },
-                tmpfs: disk::is_tmpfs(&std::env::temp_dir()),
-            },
+            machine: Machine::this(),
             load: Load::of(args, self.rows),
             systems: self.systems.iter().map(|s| (s.name.clone(), figures(s))).collect(),
             ratio: self
@@ -122,6 +118,16 @@ impl Results {
 fn figures(system: &System) -> BTreeMap<String, Figures> {
     let each = system.rounds.iter();
     each.filter_map(|(work, rounds)| Some((work.to_string(), Figures::of(rounds)?))).collect()
+}
+
+impl Machine {
+    pub(super) fn this() -> Self {
+        Self {
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+            tmpfs: disk::is_tmpfs(&std::env::temp_dir()),
+        }
+    }
 }
 
 impl Load {
