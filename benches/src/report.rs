@@ -89,7 +89,7 @@ pub struct Figures {
     pub rss_mib: f64,
     /// Requests answered.
     pub operations: u64,
-    /// Requests that failed.
+    /// Requests that failed or were refused.
     pub errors: u64,
     /// Requests of an open run that could not be sent before its end.
     pub unsent: u64,
@@ -123,7 +123,7 @@ impl Figures {
             client_cpu_s_per_mop: per_mop(|round| round.client_cpu),
             rss_mib: rss_bytes as f64 / f64::from(1 << 20),
             operations: all.answered(),
-            errors: all.errors,
+            errors: all.errors + all.refused,
             unsent: all.unsent,
             first_error: all.first_error,
         })

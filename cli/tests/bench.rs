@@ -1,4 +1,4 @@
-//! `isobar bench kv` and `isobar bench restart` as a user meets it: real servers, figures for each, nothing left behind.
+//! `isobar bench kv`, `overload` and `restart` as a user meets them: real servers, figures for each, nothing left behind.
 
 use std::{
     path::Path,
@@ -6,8 +6,12 @@ use std::{
 };
 
 fn bench(args: &[&str], folder: &Path) -> Output {
+    start(&[&["bench", "kv", "--keys", "200", "--clients", "8"], args].concat(), folder)
+}
+
+fn start(args: &[&str], folder: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_isobar"));
-    command.arg("bench").args(args);
+    command.args(args);
     command.env("TMPDIR", folder).output().expect("the binary was just built")
 }
 
@@ -17,13 +21,12 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs it and returns the document in the last line of stdout.
 fn measure(args: &[&str]) -> serde_json::Value {
-    let all = ["kv", "--keys", "200", "--clients", "8", "--seconds", "1"];
-    document(&[&all, args].concat())
+    document(|folder| bench(&[args, &["--seconds", "1", "-o", "json"]].concat(), folder))
 }
 
-fn document(args: &[&str]) -> serde_json::Value {
+fn document(run: impl FnOnce(&Path) -> Output) -> serde_json::Value {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let output = bench(&[args, &["-o", "json"]].concat(), folder.path());
+    let output = run(folder.path());
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{err}");
     let left = std::fs::read_dir(folder.path()).expect("it is there").count();
@@ -73,6 +76,29 @@ fn our_own_servers_are_measured_closed_and_open() {
     assert!((50.0..300.0).contains(&per_s), "200 come per second, not {per_s}");
 }
 
+#[test]
+fn load_beyond_the_peak_is_answered_or_refused_and_nothing_else() {
+    let mut args =
+        vec!["bench", "overload", "--work", "write", "--loads", "0.5,3", "--keys", "200"];
+    args.extend(["--seconds", "1", "--rounds", "1", "-o", "json"]);
+    let document = document(|folder| start(&args, folder));
+    let write = &document["works"]["write"];
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let peak_per_s = number(&write["peak_per_s"]["median"]);
+    assert!(peak_per_s > 0.0, "{write}");
+    for (load, times) in write["loads"].as_array().expect("two").iter().zip([0.5, 3.0]) {
+        assert_eq!(number(&load["load"]), times);
+        let offered = number(&load["offered_per_s"]) / peak_per_s;
+        assert!((0.5 * times..1.5 * times).contains(&offered), "{offered} at {times}: {load}");
+        assert_eq!(load["errors"], 0, "{load}");
+        assert!(number(&load["goodput_per_s"]) > 0.0, "{load}");
+        assert!(number(&load["p999_ms"]) >= number(&load["p50_ms"]), "{load}");
+    }
+    let high = &write["loads"][1];
+    assert!(number(&high["refused_per_s"]) + number(&high["unsent"]) > 0.0, "{high}");
+    assert!(number(&high["p999_to_half"]["median"]) > 0.0, "{high}");
+}
+
 /// Needs `etcd` and `redis-server`; run with `--ignored`.
 #[test]
 #[ignore = "needs etcd-server and redis-server"]
@@ -102,6 +128,9 @@ fn a_peer_that_is_not_installed_is_named_with_what_to_install() {
 
 #[test]
 fn nonsense_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = start(&["bench", "overload", "--loads", "0.5,0"], folder.path());
+    assert_eq!(output.status.code(), Some(2));
     for args in [
         ["--work", "ycsb-z"],
         ["--against", "oracle"],
@@ -112,16 +141,16 @@ fn nonsense_is_refused_before_anything_starts() {
         ["--engine", "memory"],
     ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let all = [&["kv"], &args[..]].concat();
-        assert_eq!(bench(&all, folder.path()).status.code(), Some(2), "{args:?}");
+        assert_eq!(bench(&args, folder.path()).status.code(), Some(2), "{args:?}");
     }
 }
 
 #[test]
 fn starts_are_timed_behind_each_history() {
-    let args = ["restart", "--keys", "300", "--histories", "3,1", "--rounds", "1"];
+    let args = ["bench", "restart", "--keys", "300", "--histories", "3,1", "--rounds", "1"];
     let more = ["--nodes", "1", "--shards", "2", "--engine", "redb", "--checkpoint-entries", "100"];
-    let document = document(&[&args[..], &more].concat());
+    let all = [&args[..], &more, &["-o", "json"]].concat();
+    let document = document(|folder| start(&all, folder));
     let histories = document["histories"].as_array().expect("a list");
     let times: Vec<_> = histories.iter().map(|history| history["times"].as_u64()).collect();
     assert_eq!(times, [Some(1), Some(3)]);

@@ -21,6 +21,8 @@ mod pause;
 mod record;
 #[path = "crash/recorder.rs"]
 mod recorder;
+#[path = "faults/slow.rs"]
+mod slow;
 mod support;
 #[path = "faults/together.rs"]
 mod together;

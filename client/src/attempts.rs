@@ -135,11 +135,27 @@ impl Attempts {
             return Ok(());
         }
         self.avoid.insert(node);
-        if code == Some(ErrorCode::Overloaded) && self.need == Need::Leader {
-            // Only the leader can help, and it asked for time.
-            return self.pause().await;
+        if code == Some(ErrorCode::Overloaded) {
+            return self.refused_for_overload().await;
         }
         Ok(())
+    }
+
+    /// A node has too much to do. Asked again by everybody it would have more, so only a share of all requests is.
+    async fn refused_for_overload(&mut self) -> Result<(), ApiError> {
+        if !self.core.retries.spend() {
+            return Err(self.give_up());
+        }
+        if self.need == Need::Any {
+            // Another replica may have room. When none has, there is a pause.
+            return Ok(());
+        }
+        if self.rounds > 0 {
+            // It may have lost the lead, and what waits on it may be all that it refuses for.
+            self.core.refresh_soon();
+        }
+        // Only the leader can help, and it asked for time.
+        self.pause().await
     }
 
     /// After a key was found that no known shard owns: asks for the map, then waits a little.
@@ -161,7 +177,10 @@ impl Attempts {
         let pause = backoff::pause(self.rounds, self.retry_after_ms, rand::random());
         let until = Instant::now() + pause;
         if until >= self.deadline {
-            sleep_until(self.deadline).await;
+            let overloaded = |last: &ApiError| last.code == ErrorCode::Overloaded;
+            if !self.last.as_ref().is_some_and(overloaded) {
+                sleep_until(self.deadline).await;
+            }
             return Err(self.give_up());
         }
         sleep_until(until).await;

@@ -24,8 +24,13 @@ pub struct ClientConfig {
     pub request_timeout_ms: u64,
     /// Longest time for one attempt before another replica is tried, milliseconds.
     pub attempt_timeout_ms: u64,
-    /// Most operations at once; further ones wait.
+    /// Most operations at once, reads and writes apart; further ones wait.
     pub max_in_flight: usize,
+    /// Most operations that wait so, reads and writes apart; further ones are refused at once with `ISO-2006`.
+    pub queue_max: usize,
+    /// How many requests of a hundred operations may be sent again because a node answered `ISO-2006`; beyond, the
+    /// answer is returned. 0: none is.
+    pub overload_retry_percent: u32,
     /// Known round-trip times between regions, to find the closest replica. Empty: measured instead.
     pub rtt: RttMatrix,
     /// Emulated distances; `None`: the real network.
@@ -40,6 +45,8 @@ impl Default for ClientConfig {
             request_timeout_ms: 10_000,
             attempt_timeout_ms: 2_000,
             max_in_flight: 1_024,
+            queue_max: 1_024,
+            overload_retry_percent: 10,
             rtt: RttMatrix::default(),
             wan: None,
         }
@@ -71,6 +78,9 @@ impl ClientConfig {
         let window = limits::CLIENT_WINDOW_MAX;
         if self.max_in_flight == 0 || self.max_in_flight as u64 > window {
             return bad(format!("max_in_flight must be 1 to {window}"));
+        }
+        if self.overload_retry_percent > 100 {
+            return bad("overload_retry_percent must be 0 to 100".into());
         }
         Ok(())
     }
@@ -116,7 +126,8 @@ mod tests {
         let none = ClientConfig::with_seeds(Vec::<String>::new());
         let wide = ClientConfig { max_in_flight: 1 << 20, ..ClientConfig::default() };
         let hasty = ClientConfig { request_timeout_ms: 0, ..ClientConfig::default() };
-        for config in [none, wide, hasty] {
+        let eager = ClientConfig { overload_retry_percent: 101, ..ClientConfig::default() };
+        for config in [none, wide, hasty, eager] {
             assert_eq!(config.validate().expect_err("refused").code, ErrorCode::BadConfig);
         }
     }

@@ -7,18 +7,19 @@ use crate::{
     lane::{Answer, Job, LaneKind},
     link::Link,
     refresh::Refresher,
+    room::{RetryBudget, Rooms},
     route::Way,
     session::Session,
 };
-use isobar_api::{ApiError, ErrorCode, NodeId};
+use isobar_api::{ApiError, NodeId};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep_until, timeout_at},
+    sync::SemaphorePermit,
+    time::{Instant, sleep_until},
 };
 
 pub(crate) struct Core {
@@ -27,7 +28,9 @@ pub(crate) struct Core {
     pub(crate) session: Arc<Session>,
     pub(crate) refresher: Refresher,
     links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
-    permits: Semaphore,
+    rooms: Rooms,
+    /// Of requests to nodes that have too much to do.
+    pub(crate) retries: RetryBudget,
 }
 
 impl Core {
@@ -38,23 +41,21 @@ impl Core {
             session: Session::new(rand::random()),
             refresher: Refresher::default(),
             links: Mutex::default(),
-            permits: Semaphore::new(config.max_in_flight),
+            rooms: Rooms::new(config.max_in_flight, config.queue_max),
+            retries: RetryBudget::new(config.overload_retry_percent),
             config,
         }))
     }
 
-    /// Room for one more operation; waits for it until the deadline.
-    pub(crate) async fn permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, ApiError> {
-        match timeout_at(deadline, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => {
-                let message = format!(
-                    "{} operations of this client are under way already",
-                    self.config.max_in_flight
-                );
-                Err(ApiError::new(ErrorCode::Overloaded, message))
-            }
-        }
+    /// Room for one more operation; waits for it until the deadline, if not too many wait already.
+    pub(crate) async fn enter(
+        &self,
+        kind: LaneKind,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, ApiError> {
+        let permit = self.rooms.enter(kind, deadline).await?;
+        self.retries.earn();
+        Ok(permit)
     }
 
     /// The connection to a member; made when first needed, and anew when its address changed.

@@ -16,8 +16,11 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 use tonic::transport::Channel;
 
-/// Items that may wait in one lane.
+/// Items that may wait in one lane, and their bytes.
 const QUEUE_ITEMS_MAX: usize = 16_384;
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// When to come again, if more wait, milliseconds.
+const QUEUE_RETRY_MS: u64 = 20;
 /// Items in one request. Fewer than the protocol allows: one huge request would delay its first item.
 const BATCH_ITEMS_MAX: usize = 1_024;
 /// Bytes of one request after which nothing more joins it.
@@ -49,6 +52,7 @@ struct Asked {
 #[derive(Default)]
 struct State {
     queue: VecDeque<(Job, AnswerTo)>,
+    queue_bytes: usize,
     asked: HashMap<u64, Asked>,
     /// Number of the next item.
     next_item: u64,
@@ -94,12 +98,11 @@ impl Lane {
         let (answer_to, answer) = oneshot::channel();
         let waker = {
             let mut state = self.0.lock();
-            if state.queue.len() >= QUEUE_ITEMS_MAX {
-                let message =
-                    format!("{QUEUE_ITEMS_MAX} requests wait for {} already", self.0.node);
-                return Err(Failure::Answered(ApiError::new(ErrorCode::Overloaded, message)));
+            if !state.push(job, answer_to) {
+                let message = format!("too many requests wait for {} already", self.0.node);
+                let error = ApiError::new(ErrorCode::Overloaded, message);
+                return Err(Failure::Answered(error.retry_after_ms(QUEUE_RETRY_MS)));
             }
-            state.queue.push_back((job, answer_to));
             if !std::mem::replace(&mut state.open, true) {
                 tokio::spawn(self.0.clone().run(state.ended));
             }
@@ -162,6 +165,7 @@ impl Shared {
             state.open = false;
             state.ended += 1;
             state.waker = None;
+            state.queue_bytes = 0;
             (std::mem::take(&mut state.asked), std::mem::take(&mut state.queue))
         };
         // A stream that ends with nothing under way says nothing about the node: it may just be stopping.
@@ -205,6 +209,18 @@ impl Shared {
 }
 
 impl State {
+    /// Adds an item, if it may wait.
+    fn push(&mut self, job: Job, answer_to: AnswerTo) -> bool {
+        let bytes = self.queue_bytes + job.size_bytes;
+        let room = self.queue.len() < QUEUE_ITEMS_MAX
+            && (bytes <= QUEUE_BYTES_MAX || self.queue.is_empty());
+        if room {
+            self.queue_bytes = bytes;
+            self.queue.push_back((job, answer_to));
+        }
+        room
+    }
+
     /// The next request: as many waiting items as fit, without those whose caller has gone.
     fn next_batch(&mut self, now: Instant) -> Option<(Vec<proto::KvItem>, u64, Instant)> {
         let first_item = self.next_item;
@@ -213,6 +229,7 @@ impl State {
         let mut deadline = now;
         while items.len() < BATCH_ITEMS_MAX && bytes < BATCH_BYTES_MAX {
             let Some((job, answer_to)) = self.queue.pop_front() else { break };
+            self.queue_bytes -= job.size_bytes;
             if answer_to.is_closed() {
                 continue;
             }
@@ -283,7 +300,7 @@ mod tests {
     fn push(state: &mut State, size_bytes: usize) -> Waiting {
         let (answer_to, answer) = oneshot::channel();
         let job = Job { item: proto::KvItem::default(), size_bytes, deadline: Instant::now() };
-        state.queue.push_back((job, answer_to));
+        assert!(state.push(job, answer_to));
         answer
     }
 
@@ -303,6 +320,33 @@ mod tests {
         assert_eq!(next(&mut state), Some((1, full + 3)));
         assert_eq!(next(&mut state), None);
         assert_eq!(state.asked.len() as u64, full + 4);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_items_and_bytes() {
+        let mut state = State::default();
+        let job = |size_bytes| Job {
+            item: proto::KvItem::default(),
+            size_bytes,
+            deadline: Instant::now(),
+        };
+        let mut waiting = Vec::new();
+        let mut fill = |state: &mut State, bytes| {
+            let mut pushed = 0;
+            loop {
+                let (answer_to, answer) = oneshot::channel();
+                if !state.push(job(bytes), answer_to) {
+                    return pushed;
+                }
+                waiting.push(answer);
+                pushed += 1;
+            }
+        };
+        assert_eq!(fill(&mut state, 10), QUEUE_ITEMS_MAX);
+        while next(&mut state).is_some() {}
+        assert_eq!(fill(&mut state, QUEUE_BYTES_MAX / 4), 4);
+        while next(&mut state).is_some() {}
+        assert_eq!(state.queue_bytes, 0);
     }
 
     #[test]

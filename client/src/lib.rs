@@ -26,6 +26,7 @@ mod lane;
 mod link;
 mod read;
 mod refresh;
+mod room;
 mod route;
 mod row;
 mod scan;

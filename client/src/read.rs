@@ -51,7 +51,7 @@ pub(crate) async fn multi_get(
         let message = format!("{} keys in one call, at most {CALL_KEYS_MAX}", keys.len());
         return Err(ApiError::new(ErrorCode::InvalidArgument, message));
     }
-    let _permit = core.permit(deadline).await?;
+    let _permit = core.enter(LaneKind::Reads, deadline).await?;
     let read = Read { core, table, keys, level, deadline };
     let mut rows = vec![None; keys.len()];
     for (position, row) in read.positions((0..keys.len()).collect(), ITEM_KEYS_MAX).await? {

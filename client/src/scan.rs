@@ -32,7 +32,7 @@ pub(crate) async fn scan(
         let message = "the scan's end does not lie behind its start";
         return Err(ApiError::new(ErrorCode::InvalidArgument, message));
     }
-    let _permit = core.permit(deadline).await?;
+    let _permit = core.enter(LaneKind::Reads, deadline).await?;
     let mut page = ScanPage { rows: Vec::new(), resume: Some(range.start.clone()) };
     let mut bytes = 0;
     while let Some(cursor) = page.resume.take() {

@@ -20,7 +20,7 @@ pub(crate) async fn write(
     deadline: Instant,
 ) -> Result<WriteOutcome, ApiError> {
     check_batch(mutations)?;
-    let _permit = core.permit(deadline).await?;
+    let _permit = core.enter(LaneKind::Writes, deadline).await?;
     let ticket = open_ticket(core, table, &mutations[0], deadline).await?;
     let size_bytes = mutations.iter().map(|m| m.size_bytes() + 64).sum();
     let mut attempts = Attempts::new(core, Need::Leader, LaneKind::Writes, deadline);

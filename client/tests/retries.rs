@@ -226,3 +226,42 @@ async fn a_cluster_that_is_gone_fails_in_time_and_serves_again_when_back() {
     cluster.state().down.clear();
     orders.put("k", "v").await.expect("back");
 }
+
+#[tokio::test]
+async fn a_refusal_for_overload_is_waited_out_and_nothing_was_applied_twice() {
+    let cluster = Cluster::start(&["eu"]).await;
+    let orders = open(&cluster).await;
+    cluster.state().overloads = 2;
+    let began = Instant::now();
+    orders.put("k", "v").await.expect("the third attempt");
+    assert!(began.elapsed() >= Duration::from_millis(20), "10 ms were asked for, twice");
+    assert_eq!(cluster.state().seen.len(), 3);
+}
+
+/// Operations beyond the retry budget get the node's refusal, so that what a node refuses does not come back as load.
+#[tokio::test]
+async fn a_node_that_refuses_everything_is_asked_hardly_more_often_than_there_are_operations() {
+    const OPERATIONS: usize = 2_000;
+    let cluster = Cluster::start(&["eu"]).await;
+    let orders = open(&cluster).await;
+    cluster.state().overloads = u32::MAX;
+    let mut refused = 0;
+    for _ in 0..OPERATIONS / 50 {
+        let writes: Vec<_> = (0..50)
+            .map(|_| {
+                let orders = orders.clone();
+                tokio::spawn(async move { orders.put("k", "v").await })
+            })
+            .collect();
+        for write in writes {
+            let error = write.await.expect("no panic").expect_err("refused");
+            assert_eq!((error.code, error.retry_after_ms), (ErrorCode::Overloaded, 10), "{error}");
+            refused += 1;
+        }
+    }
+    let asked: usize = cluster.state().seen.iter().map(|seen| seen.items).sum();
+    assert_eq!(refused, OPERATIONS);
+    // A hundred were saved, a tenth is earned.
+    let most = OPERATIONS + 100 + OPERATIONS / 10;
+    assert!((OPERATIONS + 100..=most).contains(&asked), "{asked} requests for {OPERATIONS}");
+}

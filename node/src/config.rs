@@ -1,6 +1,7 @@
 //! What a node is told at start. Every key has a default; unknown keys are refused.
 
-use isobar_api::{ApiError, ErrorCode, NodeId, Region, rtt::RttMatrix};
+use crate::admission::AdmissionLimits;
+use isobar_api::{ApiError, ErrorCode, NodeId, Region, limits, rtt::RttMatrix};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
@@ -32,8 +33,12 @@ pub struct NodeConfig {
     pub raft: RaftTiming,
     /// Memory limits of the storage engine.
     pub storage: StorageLimits,
-    /// Requests worked on at once; more are refused with `ISO-2006`.
+    /// Reads worked on at once; more are refused with `ISO-2006`.
     pub requests_max: usize,
+    /// Writes worked on at once, apart from the reads; more are refused with `ISO-2006`.
+    pub writes_max: usize,
+    /// Bytes of all requests being worked on; more are refused with `ISO-2006`.
+    pub request_bytes_max: usize,
     /// Free disk below which the node takes no new replica, bytes.
     pub disk_reserve_bytes: u64,
     /// Round-trip times to emulate towards other regions, for trials on one machine; empty: none.
@@ -145,6 +150,8 @@ impl Default for NodeConfig {
             raft: RaftTiming::default(),
             storage: StorageLimits::default(),
             requests_max: 4_096,
+            writes_max: 1_024,
+            request_bytes_max: 64 << 20,
             disk_reserve_bytes: 256 << 20,
             wan: RttMatrix::default(),
         }
@@ -166,6 +173,12 @@ impl NodeConfig {
         need(!self.cluster_name.is_empty(), "cluster_name must not be empty");
         need(!self.zone.is_empty(), "zone must not be empty");
         need(self.requests_max >= 1, "requests_max must be at least 1");
+        need(self.writes_max >= 1, "writes_max must be at least 1");
+        let message = limits::MESSAGE_BYTES_MAX;
+        need(
+            self.request_bytes_max >= message,
+            &format!("request_bytes_max must be at least {message}, one message"),
+        );
         let raft = &self.raft;
         need(raft.heartbeat_ms >= 10, "raft.heartbeat_ms must be at least 10");
         need(
@@ -186,6 +199,15 @@ impl NodeConfig {
             return Ok(());
         }
         Err(ApiError::new(ErrorCode::BadConfig, wrong.join("; ")))
+    }
+
+    /// What it takes on at once.
+    pub fn admission(&self) -> AdmissionLimits {
+        AdmissionLimits {
+            reads_max: self.requests_max,
+            writes_max: self.writes_max,
+            bytes_max: self.request_bytes_max,
+        }
     }
 
     /// Where others reach it.

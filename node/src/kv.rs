@@ -5,6 +5,8 @@ mod pipeline;
 mod tests;
 
 use crate::{
+    admission::{Admission, AdmissionLimits, Class, Reason},
+    catalog::META_SHARD,
     engine::{Scan, Space},
     planted::{NO_EPOCH_CHECK, is_planted},
     registry::Registry,
@@ -21,10 +23,7 @@ use isobar_api::{
 };
 use pipeline::Work;
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -46,10 +45,7 @@ struct Inner {
     node: NodeId,
     registry: Registry,
     clock: Mutex<Hlc>,
-    requests_max: usize,
-    in_flight: AtomicUsize,
-    requests: AtomicU64,
-    refused: AtomicU64,
+    admission: Arc<Admission>,
 }
 
 /// What the answer to one item may still hold. Rows are read into memory before the answer is found too large to send.
@@ -73,48 +69,28 @@ impl AnswerRoom {
     }
 }
 
-/// Counts a request as long as it is worked on.
-struct InFlight<'a>(&'a AtomicUsize);
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl KvService {
-    /// A service over the node's replicas.
-    pub fn new(node: NodeId, registry: Registry, requests_max: usize) -> Self {
-        let inner = Inner {
-            node,
-            registry,
-            clock: Mutex::default(),
-            requests_max,
-            in_flight: AtomicUsize::new(0),
-            requests: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-        };
-        Self { inner: Arc::new(inner) }
+    /// A service over the node's replicas that takes on so much at once.
+    pub fn new(node: NodeId, registry: Registry, limits: impl Into<AdmissionLimits>) -> Self {
+        let admission = Admission::new(limits.into());
+        Self { inner: Arc::new(Inner { node, registry, clock: Mutex::default(), admission }) }
     }
 
     /// Items being worked on.
     pub fn in_flight(&self) -> usize {
-        self.inner.in_flight.load(Ordering::Relaxed)
+        [Class::Read, Class::Write, Class::Meta]
+            .map(|class| self.admission().items(class))
+            .iter()
+            .sum()
     }
 
-    /// Items answered and items refused for overload since start.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.inner.requests.load(Ordering::Relaxed), self.inner.refused.load(Ordering::Relaxed))
+    /// What is under way, and what was refused.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.inner.admission
     }
 
     async fn item(&self, item: KvItem, work: &Work) -> Result<kv_result::Result, ApiError> {
         let (region, deadline) = (work.region.as_ref(), work.deadline);
-        let busy = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
-        let _guard = InFlight(&self.inner.in_flight);
-        if busy >= self.inner.requests_max {
-            self.inner.refused.fetch_add(1, Ordering::Relaxed);
-            let message = format!("{busy} requests are being worked on");
-            return Err(ApiError::new(ErrorCode::Overloaded, message).retry_after_ms(20));
-        }
         let shard = ShardId(item.shard_id);
         let shape = item.epoch.unwrap_or_default().shape;
         let Some(op) = item.op else { return Err(invalid("an item without an operation")) };
@@ -122,23 +98,26 @@ impl KvService {
             ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
         })?;
         let began = Instant::now();
-        let work = async {
+        let done = async {
             match op {
                 Op::Get(get) => self.get(&replica, shape, get, region).await,
                 Op::Scan(scan) => self.scan(&replica, shape, scan, region).await,
-                Op::Write(write) => self.write(&replica, shape, write, region).await,
+                Op::Write(write) => self.write(&replica, shape, write, work).await,
             }
         };
-        let result = tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| {
+        let result = tokio::time::timeout(deadline, done).await.unwrap_or_else(|_| {
             let waited = format!("no result within {} ms", began.elapsed().as_millis());
             Err(replica.error(ErrorCode::DeadlineExceeded, waited))
         });
-        if let Err(error) = &result
-            && error.code == ErrorCode::Corruption
-        {
-            self.inner.registry.take_out(&replica, error);
+        match &result {
+            Err(error) if error.code == ErrorCode::Corruption => {
+                self.inner.registry.take_out(&replica, error);
+            }
+            Err(error) if error.code == ErrorCode::Overloaded => {
+                self.inner.admission.note_refused(Reason::Shard);
+            }
+            _ => {}
         }
-        self.inner.requests.fetch_add(1, Ordering::Relaxed);
         result
     }
 
@@ -243,10 +222,15 @@ impl KvService {
         replica: &Arc<Replica>,
         shape: u64,
         op: WriteOp,
-        region: Option<&Region>,
+        work: &Work,
     ) -> Result<kv_result::Result, ApiError> {
-        let began = Instant::now();
+        let (began, region) = (Instant::now(), work.region.as_ref());
         let descriptor = routed(replica, shape)?;
+        // Before anything is copied for it.
+        replica.writes.room_for(payload_bytes(&op), work.deadline).map_err(|full| {
+            let why = format!("{}: {}", replica.shard_id, full.why);
+            ApiError::new(ErrorCode::Overloaded, why).retry_after_ms(full.retry_after_ms)
+        })?;
         let command = self.command(replica, &descriptor, op)?;
         let first_key = command.mutations[0].key.clone();
         let count = command.mutations.len() as u64;
@@ -327,6 +311,22 @@ async fn propose_write(
     let (log_id, outcome) = replica.submit(command).await?;
     replica.await_ack(ack, log_id).await?;
     Ok(outcome)
+}
+
+/// Keys and values of a write, bytes.
+fn payload_bytes(op: &WriteOp) -> usize {
+    op.mutations.iter().map(|m| m.key.len() + m.value.as_ref().map_or(0, |v| v.len())).sum()
+}
+
+/// What an item is, and how many bytes of its request it keeps in memory.
+fn class_of(item: &KvItem) -> (Class, usize) {
+    let (class, bytes) = match &item.op {
+        Some(Op::Get(get)) => (Class::Read, get.keys.iter().map(|key| key.len()).sum()),
+        Some(Op::Scan(scan)) => (Class::Read, scan.start.len() + scan.end.len()),
+        Some(Op::Write(write)) => (Class::Write, payload_bytes(write)),
+        None => (Class::Read, 0),
+    };
+    (if item.shard_id == META_SHARD.0 { Class::Meta } else { class }, bytes)
 }
 
 fn check_mutations(mutations: Vec<isobar_api::proto::Mutation>) -> Result<Vec<Mutation>, ApiError> {

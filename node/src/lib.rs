@@ -1,5 +1,6 @@
 //! The storage node: stores, replicates, gossips, reports and carries out directives. It decides nothing about placement.
 
+pub mod admission;
 mod api;
 pub mod caretaker;
 pub mod catalog;

@@ -1,11 +1,14 @@
 //! The node's Prometheus metrics. No shard is ever a label.
 
 use crate::{
-    consensus::raft::shared_log::SharedLog, kv::KvService, registry::Registry, report::Reporter,
+    admission::{CLASSES, REASONS},
+    kv::KvService,
+    registry::Registry,
+    report::Reporter,
 };
 use isobar_telemetry::{
     Metrics,
-    metrics::{Counter, Gauge, MetricUnit, MetricsError},
+    metrics::{Counter, Counters, Gauge, Gauges, MetricUnit, MetricsError},
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +17,12 @@ const EVERY: Duration = Duration::from_secs(1);
 
 struct NodeMetrics {
     requests: Counter,
-    refused: Counter,
-    in_flight: Gauge,
+    refused: Counters,
+    in_flight: Gauges,
+    in_flight_bytes: Gauge,
+    queued: Gauge,
+    queued_bytes: Gauge,
+    queue_wait: Gauge,
     replicas: Gauge,
     leaders: Gauge,
     asleep: Gauge,
@@ -32,8 +39,30 @@ impl NodeMetrics {
         use MetricUnit::{Bytes, None, Seconds};
         Ok(Self {
             requests: metrics.counter("kv_items", None, "items of clients answered")?,
-            refused: metrics.counter("kv_items_refused", None, "items refused for overload")?,
-            in_flight: metrics.gauge("kv_items_in_flight", None, "items being worked on")?,
+            refused: metrics.counters(
+                "kv_items_refused",
+                None,
+                "items refused for overload",
+                &["reason"],
+            )?,
+            in_flight: metrics.gauges(
+                "kv_items_in_flight",
+                None,
+                "items being worked on",
+                &["class"],
+            )?,
+            in_flight_bytes: metrics.gauge(
+                "kv_in_flight",
+                Bytes,
+                "bytes of the requests being worked on",
+            )?,
+            queued: metrics.gauge("write_queue_depth", None, "writes that wait for a log")?,
+            queued_bytes: metrics.gauge("write_queue", Bytes, "bytes of these writes")?,
+            queue_wait: metrics.gauge(
+                "write_queue_wait_max",
+                Seconds,
+                "longest wait of a write for its log entry to begin, in the last second",
+            )?,
             replicas: metrics.gauge("replicas", None, "replicas held")?,
             leaders: metrics.gauge("replicas_leading", None, "replicas that lead")?,
             asleep: metrics.gauge("replicas_asleep", None, "replicas whose group sleeps")?,
@@ -53,13 +82,26 @@ impl NodeMetrics {
             )?,
         })
     }
+
+    /// The queues of all shards together.
+    fn show_queues(&self, registry: &Registry) {
+        let (mut writes, mut bytes, mut wait_max) = (0, 0, Duration::ZERO);
+        for replica in registry.all() {
+            let depth = replica.writes.depth();
+            writes += depth.writes;
+            bytes += depth.bytes;
+            wait_max = wait_max.max(depth.wait_max);
+        }
+        self.queued.set(writes as f64);
+        self.queued_bytes.set(bytes as f64);
+        self.queue_wait.set(wait_max.as_secs_f64());
+    }
 }
 
 /// Copies the parts' own counts into the registry once a second.
 pub(crate) async fn run(
     metrics: Metrics,
     kv: KvService,
-    log: SharedLog,
     registry: Registry,
     reporter: Reporter,
     shutdown: CancellationToken,
@@ -71,17 +113,24 @@ pub(crate) async fn run(
             return;
         }
     };
-    let (mut requests, mut refused, mut syncs) = (0, 0, 0);
+    let (mut requests, mut refused, mut syncs) = (0, [0; REASONS.len()], 0);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        let totals = kv.totals();
-        registered.requests.inc_by(totals.0 - requests);
-        registered.refused.inc_by(totals.1 - refused);
-        (requests, refused) = totals;
-        registered.in_flight.set(kv.in_flight() as f64);
+        let admission = kv.admission();
+        let (answered, refusals) = (admission.answered(), admission.refused());
+        registered.requests.inc_by(answered - requests);
+        for (reason, (now, before)) in REASONS.iter().zip(refusals.into_iter().zip(refused)) {
+            registered.refused.with(&[reason]).inc_by(now - before);
+        }
+        (requests, refused) = (answered, refusals);
+        for (class, name) in CLASSES {
+            registered.in_flight.with(&[name]).set(admission.items(class) as f64);
+        }
+        registered.in_flight_bytes.set(admission.bytes() as f64);
+        registered.show_queues(&registry);
         let load = reporter.load();
         registered.replicas.set(f64::from(load.replicas));
         registered.leaders.set(f64::from(load.leaders));
@@ -89,7 +138,7 @@ pub(crate) async fn run(
         registered.cpu.set(load.cpu_cores);
         registered.rss.set(load.rss_bytes as f64);
         registered.disk_free.set(load.disk_free_bytes as f64);
-        let stats = log.stats();
+        let stats = registry.log().stats();
         registered.syncs.inc_by(stats.syncs.saturating_sub(syncs));
         syncs = stats.syncs;
         registered.sync_p99.set(stats.sync_us_p99 as f64 / 1e6);

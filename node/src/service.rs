@@ -101,7 +101,7 @@ impl NodeService {
         let admission = ClusterAdmission::new(directory, registry.clone());
         gossip.set_cluster_id(registry.cluster_id());
         registry.open_all().await?;
-        let kv = KvService::new(config.node_id, registry.clone(), config.requests_max);
+        let kv = KvService::new(config.node_id, registry.clone(), config.admission());
         let meta = MetaClient::new(kv.clone(), transport, hints.clone());
         let catalog = Catalog::new(meta, registry.clone());
         let terms = Arc::new(Terms::open(state_engine)?);
@@ -160,7 +160,6 @@ impl NodeService {
         tasks.spawn(crate::metrics::run(
             self.metrics.clone(),
             parts.kv.clone(),
-            parts.log.clone(),
             parts.registry.clone(),
             parts.reporter.clone(),
             stopping.clone(),

@@ -1,7 +1,7 @@
 //! What was measured in one run.
 
 use hdrhistogram::Histogram;
-use isobar_api::ApiError;
+use isobar_api::{ApiError, ErrorCode};
 use std::time::Duration;
 
 /// Times of the requests that were answered, and how many were not.
@@ -15,12 +15,14 @@ pub struct Samples {
     pub length: Duration,
     /// Requests answered before the run's end.
     pub in_time: u64,
-    /// Requests that failed; their times are not counted.
+    /// Requests that were refused for overload; their times are not counted.
+    pub refused: u64,
+    /// Requests that failed otherwise; their times are not counted.
     pub errors: u64,
     /// Requests of an open run that were due and could not even be sent before its end. Their times until then are
     /// counted, since without them the worst waits would be missing.
     pub unsent: u64,
-    /// The first failure.
+    /// The first failure that was no refusal.
     pub first_error: Option<ApiError>,
 }
 
@@ -29,7 +31,8 @@ impl Samples {
     pub fn new(length: Duration) -> Self {
         let micros = Histogram::new(3).expect("three digits are allowed");
         let read_micros = micros.clone();
-        Self { micros, read_micros, length, in_time: 0, errors: 0, unsent: 0, first_error: None }
+        let (in_time, refused, errors, unsent) = (0, 0, 0, 0);
+        Self { micros, read_micros, length, in_time, refused, errors, unsent, first_error: None }
     }
 
     /// Adds one request, whether it only read, and whether its answer came before the end of the run.
@@ -45,6 +48,7 @@ impl Samples {
                 self.time(took, reads);
                 self.in_time += u64::from(in_time);
             }
+            Err(error) if error.code == ErrorCode::Overloaded => self.refused += 1,
             Err(error) => {
                 self.errors += 1;
                 self.first_error.get_or_insert(error);
@@ -63,6 +67,7 @@ impl Samples {
         self.micros.add(&other.micros).expect("this histogram grows as it must");
         self.read_micros.add(&other.read_micros).expect("this one too");
         self.in_time += other.in_time;
+        self.refused += other.refused;
         self.errors += other.errors;
         self.unsent += other.unsent;
         if self.first_error.is_none() {

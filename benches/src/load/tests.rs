@@ -11,7 +11,7 @@ use tokio::{sync::Mutex, time::sleep};
 struct Fake {
     rows: Mutex<(u64, BTreeMap<Bytes, Bytes>)>,
     stall: Option<(u64, Duration)>,
-    fails: bool,
+    fails: Option<ErrorCode>,
 }
 
 impl Fake {
@@ -26,8 +26,8 @@ impl Fake {
             sleep(long).await;
         }
         match self.fails {
-            true => Err(ApiError::new(ErrorCode::Unavailable, "as told")),
-            false => Ok(rows),
+            Some(code) => Err(ApiError::new(code, "as told")),
+            None => Ok(rows),
         }
     }
 }
@@ -93,10 +93,14 @@ async fn what_could_not_be_sent_is_counted_with_its_wait() {
 
 #[tokio::test]
 async fn failures_are_counted_and_the_first_is_kept() {
-    let samples = run_with(Fake { fails: true, ..Fake::default() }, Pace::Closed, 2, 100).await;
+    let fails = |code| Fake { fails: Some(code), ..Fake::default() };
+    let samples = run_with(fails(ErrorCode::Unavailable), Pace::Closed, 2, 100).await;
     assert!((2..=40).contains(&samples.errors), "{}", samples.errors);
     assert_eq!((samples.answered(), samples.micros.len()), (0, 0));
     assert_eq!(samples.first_error.map(|e| e.message), Some("as told".into()));
+    let samples = run_with(fails(ErrorCode::Overloaded), open(500.0, 100), 2, 100).await;
+    assert!((20..=100).contains(&samples.refused), "{}", samples.refused);
+    assert_eq!((samples.errors, samples.answered(), samples.first_error), (0, 0, None));
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
-//! `isobar bench kv` and `bench idle`: start servers, load them or leave them alone, show what was measured, leave nothing
-//! behind.
+//! `isobar bench`: starts servers, loads them or leaves them alone, shows what was measured, leaves nothing behind.
 
 mod disk;
 mod floors;
 mod idle;
+mod overload;
 mod restart;
 mod results;
 mod runs;
@@ -12,7 +12,7 @@ mod show;
 
 use crate::{
     commands::bench::{Connections, Kv, Peer, Skew},
-    failure::{INTERRUPTED, Outcome},
+    failure::{Exit, INTERRUPTED, Outcome},
     processes::{self, stop_on_signal},
     screen::Screen,
 };
@@ -20,12 +20,14 @@ pub(crate) use idle::idle;
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::work::{Rows, TraceRows, Work};
 use isobar_datasets::{read_trace, recorded_trace, ycsb::Distribution};
+pub(crate) use overload::overload;
 pub(crate) use restart::restart;
 use results::{Machine, Results};
 use runs::Runs;
 use servers::{Kind, Servers};
 use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 const GRACE: Duration = Duration::from_secs(5);
 /// Accesses of a trace that are kept in memory.
@@ -37,16 +39,11 @@ pub(crate) async fn kv(args: &Kv, screen: &mut Screen<'_>) -> Outcome {
     kinds.iter().try_for_each(|kind| kind.check_installed())?;
     let rows = rows(args)?;
     let stop = stop_on_signal()?;
-    let folder = temporary_folder()?;
-    if let Some(remark) = disk::remark(folder.path()) {
-        screen.say(&remark);
-    }
-    let mut servers = Vec::new();
-    let measured = tokio::select! {
-        measured = measure(args, &kinds, &rows, folder.path(), &mut servers, screen) => measured.map(Some),
-        () = stop.cancelled() => Ok(None),
-    };
-    processes::stop_all(servers.into_iter().flat_map(Servers::into_processes), GRACE).await;
+    let folder = temporary_folder(screen)?;
+    let measured = with_servers(&stop, screen, async |servers, screen| {
+        measure(args, &kinds, &rows, folder.path(), servers, screen).await
+    })
+    .await;
     let measured = match measured {
         // The floors block, so they look for themselves whether to stop. Nothing else runs meanwhile.
         Ok(Some(mut results)) => {
@@ -58,17 +55,40 @@ pub(crate) async fn kv(args: &Kv, screen: &mut Screen<'_>) -> Outcome {
         }
         other => other,
     };
-    let removed = folder.close();
-    if let Err(why) = removed {
+    match finish(folder, measured, screen)? {
+        Ok(results) => show::show(args, &results, screen),
+        Err(interrupted) => Ok(interrupted),
+    }
+}
+
+/// Measures, and stops whatever servers there are by then. None: the user stopped it.
+async fn with_servers<T>(
+    stop: &CancellationToken,
+    screen: &mut Screen<'_>,
+    measure: impl AsyncFnOnce(&mut Vec<Servers>, &mut Screen<'_>) -> Result<T, ApiError>,
+) -> Result<Option<T>, ApiError> {
+    let mut servers = Vec::new();
+    let measured = tokio::select! {
+        measured = measure(&mut servers, screen) => measured.map(Some),
+        () = stop.cancelled() => Ok(None),
+    };
+    processes::stop_all(servers.into_iter().flat_map(Servers::into_processes), GRACE).await;
+    measured
+}
+
+/// Removes the files. What was measured, or the exit code if the user stopped it.
+fn finish<T>(
+    folder: TempDir,
+    measured: Result<Option<T>, ApiError>,
+    screen: &mut Screen<'_>,
+) -> Result<Result<T, Exit>, ApiError> {
+    if let Err(why) = folder.close() {
         screen.say(&format!("warning: the temporary folder could not be removed: {why}"));
     }
-    match measured? {
-        Some(results) => show::show(args, &results, screen),
-        None => {
-            screen.say("interrupted; all processes are stopped");
-            Ok(INTERRUPTED)
-        }
-    }
+    Ok(measured?.ok_or_else(|| {
+        screen.say("interrupted; all processes are stopped");
+        INTERRUPTED
+    }))
 }
 
 /// Starts the servers and runs all rounds. What was started is in `servers` at any time.
@@ -125,9 +145,15 @@ fn rows(args: &Kv) -> Result<Rows, ApiError> {
 }
 
 /// Where data, configuration and logs of all servers are.
-fn temporary_folder() -> Result<TempDir, ApiError> {
-    let folder = tempfile::Builder::new().prefix("isobar-bench-").tempdir();
-    folder.map_err(|why| ApiError::new(ErrorCode::File, format!("a temporary folder: {why}")))
+fn temporary_folder(screen: &mut Screen<'_>) -> Result<TempDir, ApiError> {
+    let folder = tempfile::Builder::new()
+        .prefix("isobar-bench-")
+        .tempdir()
+        .map_err(|why| ApiError::new(ErrorCode::File, format!("a temporary folder: {why}")))?;
+    if let Some(remark) = disk::remark(folder.path()) {
+        screen.say(&remark);
+    }
+    Ok(folder)
 }
 
 /// The name of a system in the results: its servers, and how it is connected to.

@@ -18,7 +18,7 @@ use isobar_benches::{
 use std::time::Duration;
 
 /// Before each run, not counted: buffers fill, and the processors leave their sleep.
-const WARM_UP_MAX: Duration = Duration::from_millis(500);
+pub(super) const WARM_UP_MAX: Duration = Duration::from_millis(500);
 /// Requests under way at most in an open run.
 const IN_FLIGHT_MAX: u32 = 4_096;
 pub(super) const TEMPLATE: &str = "{msg:40} {bar:30} {pos}/{len} {eta}";
@@ -128,7 +128,7 @@ fn pace(args: &Kv, number: u64) -> Pace {
     }
 }
 
-fn own_cpu() -> Result<Duration, ApiError> {
+pub(super) fn own_cpu() -> Result<Duration, ApiError> {
     process_cpu(std::process::id())
         .map_err(|why| ApiError::new(ErrorCode::File, format!("/proc: {why}")))
 }

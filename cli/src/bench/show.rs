@@ -8,14 +8,19 @@ use crate::{
 };
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::report::{Figures, Ratio, Spread};
+use serde::Serialize;
 
-/// Tables to stdout; or tables to stderr, and one line of JSON to stdout.
+/// What was measured.
 pub(super) fn show(args: &Kv, results: &Results, screen: &mut Screen<'_>) -> Outcome {
     let document = results.document(args);
-    let text = describe(args, results, &document);
+    print(screen, &describe(args, results, &document), &document)
+}
+
+/// Tables to stdout; or tables to stderr, and one line of JSON to stdout.
+pub(super) fn print(screen: &mut Screen<'_>, text: &str, document: &impl Serialize) -> Outcome {
     if screen.json {
-        screen.say(&text);
-        let json = serde_json::to_string(&document).map_err(|why| {
+        screen.say(text);
+        let json = serde_json::to_string(document).map_err(|why| {
             Failure::from(ApiError::new(ErrorCode::Internal, format!("making JSON: {why}")))
         })?;
         writeln!(screen.out, "{json}")?;

@@ -15,6 +15,8 @@ pub enum Bench {
     Kv(Box<Kv>),
     /// What shards cost that nobody uses: processor, memory, time to wake, time to start
     Idle(Idle),
+    /// More load than three nodes started for it can carry: what is answered, what is refused, how long it takes
+    Overload(Overload),
     /// Plans per second for a made-up cluster
     Planner(Planner),
     /// Time to start again after kill -9, with more and more history behind it
@@ -98,6 +100,52 @@ pub struct Kv {
     /// Seed of requests and values
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Load beyond what the cluster can do, on servers that are started for it and removed afterwards.
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Each round begins with a closed loop, which finds the peak; the loads are so many times that peak, offered in an open
+loop. Requests that are tried again count once. With `-o json` the last line of stdout is one JSON document.
+What is measured and how: docs/src/performance.md.")]
+pub struct Overload {
+    /// Kinds of work: write, read, ycsb-a to ycsb-f
+    #[arg(long, value_delimiter = ',', default_value = "write,read", value_name = "WORK,...")]
+    pub work: Vec<Work>,
+    /// Loads, in times the peak; the others are compared with 0.5
+    #[arg(long, value_delimiter = ',', default_value = "0.5,1,2,4", value_name = "TIMES,...",
+        value_parser = load)]
+    pub loads: Vec<f64>,
+    /// Length of each load in each round
+    #[arg(long, default_value_t = 5, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Rounds
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Clients of the cluster, each with connections of its own, that the requests are shared out to
+    #[arg(long, default_value_t = 4,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_024))]
+    pub handles: usize,
+    /// Rows that are loaded first
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..100_000_000))]
+    pub keys: u64,
+    /// Length of a value
+    #[arg(long, default_value_t = 256,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::VALUE_BYTES_MAX as u64))]
+    pub value_bytes: usize,
+    /// Shards that the rows are spread over
+    #[arg(long, default_value_t = 1,
+        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
+    pub shards: u64,
+    /// Seed of requests and values
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn load(text: &str) -> Result<f64, String> {
+    let times = text.parse().ok().filter(|times: &f64| (0.01..=100.0).contains(times));
+    times.ok_or_else(|| "a load is 0.01 to 100 times the peak".into())
 }
 
 /// A system to compare with.
@@ -189,6 +237,7 @@ pub async fn run(bench: Bench, _global: &Global, screen: &mut Screen<'_>) -> Out
         Bench::Kv(args) => crate::bench::kv(&args, screen).await,
         Bench::Idle(args) => crate::bench::idle(&args, screen).await,
         Bench::Restart(args) => crate::bench::restart(&args, screen).await,
+        Bench::Overload(args) => crate::bench::overload(&args, screen).await,
         Bench::Planner(args) => {
             let length = Duration::from_secs(args.seconds);
             let figures = isobar_benches::planner::run(args.nodes, args.shards, args.seed, length);

@@ -45,7 +45,9 @@ pub(super) const NOTES: &[Note] = &[
         "node.engine",
         "rocksdb, redb, or memory (loses everything at exit). A data directory keeps the one that made it.",
     ),
-    note("node.requests_max", "Requests worked on at once; more are refused with ISO-2006."),
+    note("node.requests_max", "Reads worked on at once; more are refused with ISO-2006."),
+    note("node.writes_max", "Writes worked on at once, apart from the reads."),
+    note("node.request_bytes_max", "Bytes of all requests being worked on, at least 16777216."),
     note("node.disk_reserve_bytes", "Free disk below which the node takes no new replica."),
     optional(
         "node.wan",

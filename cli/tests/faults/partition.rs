@@ -28,7 +28,12 @@ fn a_leader_cut_off_from_the_others_neither_loses_writes_nor_serves_old_reads() 
     trial.during("leader is not heard", LASTS, mute, heal);
     trial.make_leader(N1);
     let deaf = |trial: &mut Trial| trial.network.isolate(N1, false, true);
-    trial.during("leader does not hear", LASTS, deaf, heal);
+    let span = trial.during("leader does not hear", LASTS, deaf, heal);
+    let resumed = trial.record().first_ack_after_ms(ORDERS.name, span.began);
+    assert!(
+        resumed.is_some_and(|ms| span.began + ms < span.ended),
+        "a leader that cannot commit kept the others from electing"
+    );
     let slow = |trial: &mut Trial| trial.network.delay(Duration::from_millis(40));
     trial.during("40 ms each way", LASTS / 2, slow, |trial| trial.network.delay(Duration::ZERO));
     trial.end_without_loss();

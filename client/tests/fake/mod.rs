@@ -53,6 +53,8 @@ pub struct State {
     pub answer_keys_max: Option<usize>,
     /// Shards that never answer in time, as without a quorum.
     pub stuck: BTreeSet<u64>,
+    /// Items that are still to be refused for overload.
+    pub overloads: u32,
     /// How long a node works on a request.
     pub work: Duration,
 }
@@ -181,6 +183,10 @@ impl State {
         };
         if self.stuck.contains(&item.shard_id) {
             return refuse(ErrorCode::DeadlineExceeded, &[]);
+        }
+        if let Some(left) = self.overloads.checked_sub(1) {
+            self.overloads = left;
+            return Err(ApiError::new(ErrorCode::Overloaded, "fake").retry_after_ms(10));
         }
         let Some(entry) = self.shards.iter().find(|s| s.shard_id.0 == item.shard_id).cloned()
         else {

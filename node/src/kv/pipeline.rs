@@ -3,14 +3,16 @@
 //! ```text
 //! requests ─► items worked on side by side (bounded) ─► results, gathered into messages
 //! ```
-//! Nothing is read from a caller that has too much under way, and nothing is worked on for one that does not take its
-//! results: what a slow or greedy caller costs is bounded, and no other caller waits for it.
+//! Nothing is read from a caller that has too much under way, in items or bytes, and nothing is worked on for one that
+//! does not take its results: what a slow or greedy caller costs is bounded, and no other caller waits for it. What the
+//! node has no room for is answered here, before anything is done for it.
 
-use super::{KvService, invalid};
+use super::{KvService, class_of, invalid};
+use crate::admission::Caller;
 use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use isobar_api::{
     ApiError, ErrorCode, Region, limits,
-    proto::{KvRequest, KvResponse, KvResult, kv_result},
+    proto::{KvItem, KvRequest, KvResponse, KvResult, kv_result},
 };
 use prost::Message;
 use std::{
@@ -91,39 +93,46 @@ impl KvService {
         let mut working = FuturesUnordered::new();
         let mut gathered = Gathered::default();
         let mut refused = None;
+        let mut caller = Caller::new(self.admission().clone());
         futures::stream::poll_fn(move |context: &mut Context<'_>| {
-            while working.len() < ITEMS_AT_ONCE && refused.is_none() {
+            caller.unpark();
+            let mut full = gathered.held.take().is_some_and(|held| gathered.add(held));
+            // Refusals are results too: who does not take them is not read from either.
+            while !full
+                && working.len() + gathered.results.len() < ITEMS_AT_ONCE
+                && caller.may_ask()
+                && refused.is_none()
+            {
                 let Poll::Ready(Some(request)) = requests.poll_next_unpin(context) else { break };
-                match Work::of(&request) {
-                    Ok(work) => {
-                        let work = Arc::new(work);
-                        for (at, item) in (0..).zip(request.items) {
-                            let (service, work) = (service.clone(), work.clone());
-                            let at = request.first_item.wrapping_add(at);
-                            working.push(async move {
-                                let result = service.item(item, &work).await;
-                                let result = result
-                                    .unwrap_or_else(|error| kv_result::Result::Error(error.into()));
-                                KvResult { result: Some(result), item: at }
-                            });
-                        }
+                let work = match Work::of(&request) {
+                    Ok(work) => Arc::new(work),
+                    Err(error) => {
+                        refused = Some(Status::from(error));
+                        break;
                     }
-                    Err(error) => refused = Some(Status::from(error)),
+                };
+                for (at, item) in (0..).zip(request.items) {
+                    let at = request.first_item.wrapping_add(at);
+                    let (class, bytes) = class_of(&item);
+                    if let Err(error) = caller.admit(class, bytes) {
+                        let result = Some(kv_result::Result::Error(error.into()));
+                        full |= gathered.add(KvResult { result, item: at });
+                        continue;
+                    }
+                    let result = service.clone().one(item, work.clone(), at);
+                    working.push(async move { (class, bytes, result.await) });
                 }
             }
-            let full = gathered.held.take().is_some_and(|held| gathered.add(held));
-            let mut idle = false;
-            while !full && !idle {
-                match working.poll_next_unpin(context) {
-                    Poll::Ready(Some(result)) => {
-                        if gathered.add(result) {
-                            break;
-                        }
-                    }
-                    Poll::Ready(None) | Poll::Pending => idle = true,
-                }
+            while !full {
+                let Poll::Ready(Some((class, bytes, result))) = working.poll_next_unpin(context)
+                else {
+                    break;
+                };
+                caller.done(class, bytes);
+                full = gathered.add(result);
             }
             if let Some(message) = gathered.message() {
+                caller.park();
                 return Poll::Ready(Some(Ok(message)));
             }
             match refused.take() {
@@ -133,6 +142,12 @@ impl KvService {
             let ended = working.is_empty() && requests.is_done();
             if ended { Poll::Ready(None) } else { Poll::Pending }
         })
+    }
+
+    async fn one(self, item: KvItem, work: Arc<Work>, at: u64) -> KvResult {
+        let result = self.item(item, &work).await;
+        let result = result.unwrap_or_else(|error| kv_result::Result::Error(error.into()));
+        KvResult { result: Some(result), item: at }
     }
 
     /// One request, for callers in this process: all results, in the order of the items.

@@ -14,6 +14,7 @@ use isobar_api::proto::{KvRequest, KvResponse};
 use isobar_api::{Epoch, TableId, proto::Mutation as WireMutation, rtt::RttMatrix};
 use openraft::async_runtime::WatchReceiver;
 use prost::Message;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[tokio::test]
 async fn an_answer_that_fits_into_no_message_is_given_up_while_it_is_read() {
@@ -131,4 +132,100 @@ async fn a_write_behind_a_split_is_not_acknowledged_before_it_is_known_to_be_ins
     let answer = writing.await.unwrap().unwrap().remove(0).result;
     let Some(kv_result::Result::Error(error)) = answer else { panic!("{answer:?}") };
     assert_eq!(ApiError::from(error).code, ErrorCode::StaleEpoch);
+}
+
+/// A request of so many writes of one client, each with a key of its own; sequences count on from `first`.
+fn writes_of(client: u8, first: u64, count: u64) -> KvRequest {
+    let item = |sequence: u64| {
+        let mut item = write_of(b"w", sequence).items.remove(0);
+        if let Some(Op::Write(op)) = &mut item.op {
+            op.client_id = vec![client; 16].into();
+            op.first_unacknowledged = first;
+        }
+        item
+    };
+    let items = (first..first + count).map(item).collect();
+    KvRequest { items, ..write_of(b"w", 1) }
+}
+
+fn refused(results: &[isobar_api::proto::KvResult]) -> usize {
+    let overloaded = |result: &&isobar_api::proto::KvResult| match &result.result {
+        Some(kv_result::Result::Error(error)) => {
+            let error = ApiError::from(error.clone());
+            assert_eq!(error.code, ErrorCode::Overloaded, "{error}");
+            assert!(error.retry_after_ms > 0, "{error}");
+            true
+        }
+        _ => false,
+    };
+    results.iter().filter(overloaded).count()
+}
+
+/// While the disk takes nothing, writes beyond the bound are refused at once, reads are served, a caller with less than
+/// its share gets in, and what was taken is done when the disk goes on.
+#[tokio::test]
+async fn a_disk_that_stands_still_bounds_writes_and_stops_no_reads() {
+    let (state, disk) = (Arc::new(MemoryEngine::new()), MemoryDisk::new());
+    let registry =
+        registry_over(Members::new(member(1, true), RttMatrix::default()), &state, disk.open());
+    let replica = leading(&registry, 5).await;
+    let kv = KvService::new(NodeId(1), registry, 40);
+    kv.execute_all(write_of(b"w", 1)).await.unwrap();
+    disk.hold_syncs(true);
+    let mut greedy = Box::pin(kv.execute(futures::stream::iter([writes_of(2, 1, 200)])));
+    let first = greedy.next().await.unwrap().unwrap();
+    assert_eq!((first.results.len(), refused(&first.results)), (170, 170), "30 are taken");
+    let rest = tokio::spawn(greedy.collect::<Vec<_>>());
+    while kv.admission().items(Class::Write) < 30 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let modest = tokio::spawn({
+        let kv = kv.clone();
+        async move { kv.execute_all(writes_of(3, 1, 5)).await.unwrap() }
+    });
+    while kv.admission().items(Class::Write) < 35 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for level in [ReadLevel::Linearizable, ReadLevel::Local] {
+        let read = ReadOptions { level: level.into(), staleness_ms: 0 };
+        let op = Op::Get(GetOp { keys: vec![b"w".as_slice().into()], read: Some(read) });
+        let epoch = Some(replica.state.epoch().into());
+        let items = vec![KvItem { shard_id: 5, epoch, op: Some(op) }];
+        let request = KvRequest { items, deadline_ms: 10_000, ..KvRequest::default() };
+        let answer = kv.execute_all(request).await.unwrap().remove(0).result;
+        assert!(matches!(answer, Some(kv_result::Result::Get(_))), "{level:?}: {answer:?}");
+    }
+    let waiting = replica.writes.depth();
+    assert!(waiting.writes <= 35 && waiting.bytes < 35 * 200, "{waiting:?}");
+    disk.hold_syncs(false);
+    let messages = rest.await.unwrap();
+    let results: Vec<_> =
+        messages.into_iter().flat_map(|message| message.unwrap().results).collect();
+    assert_eq!((results.len(), refused(&results)), (30, 0));
+    assert_eq!(refused(&modest.await.unwrap()), 0);
+    assert_eq!((kv.in_flight(), kv.admission().bytes()), (0, 0));
+    assert_eq!(kv.admission().refused(), [0, 170, 0, 0]);
+}
+
+/// A caller that stops taking answers in the middle of its writes takes no room from the others.
+#[tokio::test]
+async fn a_caller_that_takes_no_answers_stops_nobody() {
+    let state = Arc::new(MemoryEngine::new());
+    let registry = registry_of(Members::new(member(1, true), RttMatrix::default()), &state);
+    leading(&registry, 5).await;
+    let kv = KvService::new(NodeId(1), registry, 40);
+    let mut slow = Vec::new();
+    for client in 10..15 {
+        let requests = futures::stream::iter([writes_of(client, 1, 100)]);
+        let mut stream = Box::pin(kv.execute(requests));
+        stream.next().await.unwrap().unwrap();
+        slow.push(stream);
+    }
+    assert_eq!((kv.in_flight(), kv.admission().bytes()), (0, 0));
+    let results = kv.execute_all(writes_of(1, 1, 30)).await.unwrap();
+    assert_eq!((results.len(), refused(&results)), (30, 0));
+    for stream in slow {
+        let rest: Vec<_> = stream.collect().await;
+        assert!(rest.iter().all(Result::is_ok));
+    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod tests;
 use crate::{
     config::RaftTiming,
     consensus::raft::{
+        hearing::Hearing,
         log_store::RaftLogStore,
         network::{GroupNetworks, OnUnknownReplica},
         shared_log::SharedLog,
@@ -348,11 +349,13 @@ impl Registry {
         let behind = log.entries_after(machine.last_applied().as_ref());
         inner.entries_replayed.fetch_add(behind, Ordering::Relaxed);
         let config = group_config(&inner.timing, shard)?;
+        let hearing = Arc::new(Hearing::default());
         let networks = GroupNetworks {
             shard,
             replica: replica.0,
             transport: inner.transport.clone(),
             on_unknown: self.on_unknown(shard),
+            hearing: hearing.clone(),
         };
         let raft = Raft::new(replica.0, Arc::new(config), networks, log, machine).await;
         let raft = raft.map_err(|fatal| match inner.log.fault_of(shard.0) {
@@ -362,6 +365,7 @@ impl Registry {
                 ApiError::new(fault_code(&why), format!("{shard}: {why}"))
             }
         })?;
+        hearing.attach(&raft);
         let engine = inner.state.clone();
         let opened = Replica::new(shard, local, raft, state, engine, inner.transport.clone());
         inner

@@ -2,6 +2,7 @@
 
 use super::{
     append_stream::{Appended, Outcome, pipelined},
+    hearing::Hearing,
     types::{RaftNode, Snapshot, SnapshotMeta, TypeConfig, Vote, decode, encode},
 };
 use crate::{
@@ -39,6 +40,8 @@ pub struct GroupNetworks {
     pub transport: Transport,
     /// What to do about a missing replica.
     pub on_unknown: OnUnknownReplica,
+    /// What our replica hears of the others when it leads.
+    pub hearing: Arc<Hearing>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for GroupNetworks {
@@ -52,6 +55,7 @@ impl RaftNetworkFactory<TypeConfig> for GroupNetworks {
             node: NodeId(node.node_id),
             transport: self.transport.clone(),
             on_unknown: self.on_unknown.clone(),
+            hearing: self.hearing.clone(),
         }
     }
 }
@@ -64,6 +68,7 @@ pub struct GroupNetwork {
     node: NodeId,
     transport: Transport,
     on_unknown: OnUnknownReplica,
+    hearing: Arc<Hearing>,
 }
 
 impl GroupNetwork {
@@ -87,6 +92,18 @@ impl GroupNetwork {
         decode(&bytes).map_err(|why| RPCError::Network(NetworkError::new(&AnyError::new(&why))))
     }
 
+    async fn ask_to_append(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+        option: &RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        if !self.hearing.may_ask() {
+            let why = AnyError::error("no quorum answers; silent, so that the others elect");
+            return Err(RPCError::Unreachable(Unreachable::new(&why)));
+        }
+        self.call(FrameKind::Append, request, option).await
+    }
+
     /// One request of a stream.
     async fn append(
         &self,
@@ -95,11 +112,10 @@ impl GroupNetwork {
     ) -> Outcome {
         let before = request.prev_log_id;
         let last = request.entries.last().map_or(before, |entry| Some(entry.log_id));
-        let answer: AppendEntriesResponse<TypeConfig> =
-            match self.call(FrameKind::Append, &request, option).await {
-                Ok(answer) => answer,
-                Err(error) => return (Err(error), false),
-            };
+        let answer = match self.ask_to_append(&request, option).await {
+            Ok(answer) => answer,
+            Err(error) => return (Err(error), false),
+        };
         let (taken, full) = match answer {
             AppendEntriesResponse::Success => (Ok(last), true),
             AppendEntriesResponse::PartialSuccess(upto) => (Ok(upto), upto == last),
@@ -139,7 +155,7 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        self.call(FrameKind::Append, &request, &option).await
+        self.ask_to_append(&request, &option).await
     }
 
     fn stream_append<'s, S>(
