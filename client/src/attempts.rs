@@ -135,8 +135,10 @@ impl Attempts {
             return Ok(());
         }
         self.avoid.insert(node);
-        if code == Some(ErrorCode::Overloaded) && self.need == Need::Leader {
-            // Only the leader can help, and it asked for time.
+        if code == Some(ErrorCode::Merging)
+            || (code == Some(ErrorCode::Overloaded) && self.need == Need::Leader)
+        {
+            // Nobody else can help, and it asked for time.
             return self.pause().await;
         }
         Ok(())

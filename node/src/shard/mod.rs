@@ -8,18 +8,21 @@
 mod apply;
 pub mod command;
 pub mod keys;
+mod merge;
 pub mod row;
 mod session;
 mod snapshot;
 mod state;
 mod state_machine;
 #[cfg(test)]
+mod merge_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use command::{
-    Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteGroup,
-    WriteOutcome,
+    Command, CommandResult, FreezeCommand, Mutation, SplitCommand, StepNote, SubsumeCommand,
+    WriteCommand, WriteGroup, WriteOutcome,
 };
-pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging};
-pub use state::{AppliedState, LocalReplica, RowsHeld, ShardEvent, ShardState};
+pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging, finish_interrupted};
+pub use state::{AppliedState, Host, LocalReplica, RowsHeld, ShardEvent, ShardState};
 pub use state_machine::{Seed, ShardStateMachine};

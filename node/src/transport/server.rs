@@ -5,7 +5,9 @@ use crate::{
     catalog::ClusterAdmission,
     consensus::raft::types::{Raft, Snapshot, SnapshotMeta, Vote, decode, encode},
     engine::offload,
+    gossip::ShardHints,
     members::Members,
+    merge::{MergeCall, Merges},
     registry::Registry,
     replica::error_chain,
     shard::{Seed, ShardSnapshot, Staging},
@@ -13,8 +15,8 @@ use crate::{
 use isobar_api::{
     ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardId,
     proto::{
-        EnsureReplicaRequest, EnsureReplicaResponse, RaftFrame, ReadIndexRequest,
-        ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse, SnapshotFrame,
+        EnsureReplicaRequest, EnsureReplicaResponse, MergeRequest, MergeResponse, RaftFrame,
+        ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse, SnapshotFrame,
         SnapshotReply, peer_server::Peer, snapshot_frame::Part,
     },
 };
@@ -129,6 +131,8 @@ impl PeerServer {
                 }
             }
         };
+        // Keys of another replica here must not be replaced, unless that one is part of this shard by now.
+        self.registry.check_unheld(&staged.header().descriptor, &staged.header().subsumed)?;
         let snapshot = Snapshot { meta, snapshot: ShardSnapshot::Staged(staged) };
         let installed = replica.raft.install_full_snapshot(vote, snapshot).await;
         let response =
@@ -177,6 +181,8 @@ impl PeerServer {
             ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
         })?;
         let index = replica.leader_barrier().await?;
+        // The survivor may have these keys already; and who was removed keeps what the survivor takes over.
+        replica.check_unfrozen()?;
         let member =
             replica.state.replicas().iter().any(|r| r.replica_id.0 == request.from_replica);
         if !member {
@@ -195,6 +201,19 @@ impl PeerServer {
         let from = NodeId(request.from_node);
         let retired = self.registry.retire_if_removed(shard, replica, from).await?;
         Ok(RetireReplicaResponse { retired })
+    }
+
+    /// This node's part of a merge.
+    pub async fn take_part_in_merge(
+        &self,
+        request: MergeRequest,
+    ) -> Result<MergeResponse, ApiError> {
+        let call: MergeCall = serde_json::from_slice(&request.call_json).map_err(|why| {
+            ApiError::new(ErrorCode::InvalidArgument, format!("merge call: {why}"))
+        })?;
+        let answer = Merges::new(self.registry.clone(), ShardHints::default()).answer(call).await?;
+        let answer_json = serde_json::to_vec(&answer).expect("plain data always encodes").into();
+        Ok(MergeResponse { answer_json })
     }
 
     fn check_room(&self, descriptor: &ShardDescriptor) -> Result<(), ApiError> {
@@ -315,6 +334,13 @@ impl Peer for PeerServer {
         request: Request<ReadIndexRequest>,
     ) -> Result<Response<ReadIndexResponse>, Status> {
         Ok(Response::new(self.confirm_read(request.into_inner()).await?))
+    }
+
+    async fn merge(
+        &self,
+        request: Request<MergeRequest>,
+    ) -> Result<Response<MergeResponse>, Status> {
+        Ok(Response::new(self.take_part_in_merge(request.into_inner()).await?))
     }
 
     async fn retire_replica(
