@@ -246,6 +246,17 @@ pub struct Directive {
     pub predicted: Effect,
 }
 
+impl Directive {
+    /// The shards it works on: its own, and one that it merges into that.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        let merged = self.steps.iter().filter_map(|step| match step {
+            Step::Merge { right, .. } => Some(*right),
+            _ => None,
+        });
+        std::iter::once(self.shard).chain(merged)
+    }
+}
+
 /// One step on its way to a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

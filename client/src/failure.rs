@@ -137,12 +137,9 @@ mod tests {
         for code in [ErrorCode::Unavailable, ErrorCode::DeadlineExceeded] {
             assert!(answered(code).may_have_been_applied(), "{code}");
         }
-        for code in [
-            ErrorCode::NotLeader,
-            ErrorCode::StaleEpoch,
-            ErrorCode::Overloaded,
-            ErrorCode::Merging,
-        ] {
+        for code in
+            [ErrorCode::NotLeader, ErrorCode::StaleEpoch, ErrorCode::Overloaded, ErrorCode::Merging]
+        {
             assert!(!answered(code).may_have_been_applied(), "{code}");
         }
         assert!(Failure::Lost(String::new()).may_have_been_applied());

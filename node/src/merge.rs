@@ -249,8 +249,11 @@ impl Merges {
     /// goes away.
     pub(crate) async fn settle(&self, replica: &Arc<Replica>, frozen: Frozen) {
         let right = replica.shard_id;
-        let call = MergeCall::CallOff { survivor: frozen.into, right, round: frozen.round };
         let leads = replica.is_leader();
+        let call = match leads {
+            true => MergeCall::CallOff { survivor: frozen.into, right, round: frozen.round },
+            false => MergeCall::Ended { right },
+        };
         match self.ask_anyone(replica, frozen.into, call).await {
             Ok(MergeAnswer::CalledOff) if leads => {
                 match propose(replica, Command::Thaw { index: frozen.index }).await {

@@ -3,8 +3,8 @@
 use super::{Catalog, Placement, TableRecord, place};
 use futures::future::try_join_all;
 use isobar_api::{
-    ApiError, ErrorCode, KeyRange, Merging, NodeId, Replica, ShardDescriptor, ShardId, TableId, Version,
-    limits,
+    ApiError, ErrorCode, KeyRange, Merging, NodeId, Replica, ShardDescriptor, ShardId, TableId,
+    Version, limits,
     proto::EnsureReplicaRequest,
     report::MemberInfo,
     table::{TableInfo, TableSpec, TableState},

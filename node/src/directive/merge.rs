@@ -58,11 +58,15 @@ impl Directives {
         // Whatever has come of it: the log of the survivor says how it ends.
         match merges.give_up(left, right, round, index).await {
             Ok(false) => Ok(Done::default()),
-            Ok(true) => Err(refusal),
+            Ok(true) => {}
             Err(error) => {
                 tracing::warn!(%right, %error, "a merge is neither done nor called off yet");
-                Err(refusal)
             }
+        }
+        // Not to be tried again at once: each try costs the right shard a moment without requests.
+        match refusal {
+            Refusal::Aborted => Err(refusal),
+            other => not_mergeable(format!("called off: {other}")),
         }
     }
 
@@ -132,7 +136,7 @@ impl Directives {
     }
 }
 
-fn not_mergeable(why: impl Into<String>) -> Result<(), Refusal> {
+fn not_mergeable<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::NotMergeable { why: why.into() })
 }
 
@@ -148,7 +152,8 @@ fn adjoin(left: &ShardDescriptor, right: &ShardDescriptor) -> Result<(), Refusal
 
 /// Each node has a replica of both, or of none. Which of them vote may differ: the survivor's stay as they are.
 fn aligned(left: &[Member], right: &[Member]) -> Result<(), Refusal> {
-    let nodes = |members: &[Member]| members.iter().map(|m| m.node_id).collect::<BTreeSet<NodeId>>();
+    let nodes =
+        |members: &[Member]| members.iter().map(|m| m.node_id).collect::<BTreeSet<NodeId>>();
     if nodes(left) == nodes(right) {
         return Ok(());
     }

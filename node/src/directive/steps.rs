@@ -129,6 +129,9 @@ impl Directives {
             if !replica.is_leader() {
                 return Err(Refusal::NotLeader { leader: replica.leader_node() });
             }
+            if let Some(why) = replica.fault() {
+                return Err(Refusal::StorageFault { why });
+            }
             if guards::caught_up(replica, learner).is_ok() {
                 return Ok(());
             }
@@ -292,7 +295,9 @@ pub(super) async fn propose(replica: &Replica, command: Command) -> Result<Comma
     in_time(replica.propose(command)).await.map(|(_, result)| result)
 }
 
-pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, Refusal> {
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, Refusal> {
     match tokio::time::timeout(COMMIT_WITHIN, work).await {
         Ok(answer) => answer.map_err(not_now),
         Err(_) => Err(Refusal::NotNow { why: "it was not committed in time".into() }),

@@ -114,6 +114,7 @@ impl Registry {
 
     /// Opens every replica that the state engine lists. What cannot be opened is kept aside.
     pub async fn open_all(&self) -> Result<(), EngineError> {
+        let _one = self.inner.changing.lock().await;
         let state = &self.inner.state;
         for shard in self.listed(keys::node::replicas())? {
             // It may take others over, so it comes before any of them is opened. Why it fails is told by the opening.
@@ -121,10 +122,16 @@ impl Registry {
                 tracing::error!(%shard, error = %error.message(), "an installation cannot be finished");
             }
         }
+        let mut held = Vec::new();
         for shard in self.listed(keys::node::replicas())? {
             if let Some(stored) = state.get(Space::Meta, &keys::node::replica(shard))? {
-                self.open_one(shard, read_local(&stored)?).await;
+                held.push((shard, read_local(&stored)?));
             }
+        }
+        // From the right: a group that runs may apply a merge, and its right neighbour must be open by then.
+        held.sort_by(|(_, a), (_, b)| (b.table_id, &b.start).cmp(&(a.table_id, &a.start)));
+        for (shard, local) in held {
+            self.open_one(shard, local).await;
         }
         for shard in self.listed(keys::node::logs_left())? {
             if let Err(error) = self.destroy_log_left(shard).await {
@@ -305,7 +312,8 @@ impl Registry {
         descriptor: &ShardDescriptor,
         parts: &BTreeSet<ShardId>,
     ) -> Result<(), ApiError> {
-        let mut others = self.holders_of(descriptor.shard_id, descriptor.table_id, &descriptor.range);
+        let mut others =
+            self.holders_of(descriptor.shard_id, descriptor.table_id, &descriptor.range);
         others.retain(|other| !parts.contains(other));
         match others.first() {
             Some(other) => {

@@ -15,8 +15,7 @@ use crate::{
     planted::{NO_EPOCH_CHECK, REUSE_REPLICA_ID, SKIP_DEDUP, is_planted},
 };
 use isobar_api::{
-    DirectiveId, Epoch, Merging, NodeId, ReplicaId, ShardDescriptor, Version,
-    directive::StepResult,
+    DirectiveId, Epoch, Merging, NodeId, ReplicaId, ShardDescriptor, Version, directive::StepResult,
 };
 use std::{collections::HashMap, sync::Arc};
 

@@ -14,9 +14,7 @@ use super::{
     state::{LocalReplica, ShardEvent},
     state_machine::ShardStateMachine,
 };
-use crate::{
-    engine::{Engine, EngineError, Scan, Space, WriteBatch, offload},
-};
+use crate::engine::{Engine, EngineError, Scan, Space, WriteBatch, offload};
 use isobar_api::{
     DirectiveId, Epoch, Frozen, KeyRange, ShardDescriptor, ShardId, directive::StepResult,
 };
@@ -91,8 +89,7 @@ impl ShardStateMachine {
         let Some(descriptor) = &self.descriptor else {
             return Some("the shard has no state yet");
         };
-        let right =
-            KeyRange { start: subsume.right_start.clone(), end: subsume.right_end.clone() };
+        let right = KeyRange { start: subsume.right_start.clone(), end: subsume.right_end.clone() };
         if descriptor.merging.frozen.is_some() {
             Some("the shard is frozen itself")
         } else if descriptor.shape != subsume.expected_shape {

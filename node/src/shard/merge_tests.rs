@@ -12,12 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 const CLIENTS: u8 = 3;
 
 fn write_of(client: u8, sequence: u64, low: u64, key: &str, value: &str) -> Command {
-    let mutation = Mutation {
-        key: key.into(),
-        value: Some(value.into()),
-        expected: None,
-        schema_version: 0,
-    };
+    let mutation =
+        Mutation { key: key.into(), value: Some(value.into()), expected: None, schema_version: 0 };
     let write = WriteCommand {
         client_id: [client; 16],
         sequence,
@@ -119,7 +115,9 @@ fn a_frozen_shard_changes_nothing_until_it_is_thawed() {
     let put = |sequence| write_of(1, sequence, 1, "x", "1");
     assert!(matches!(outcome(halves.right(put(1))), WriteOutcome::Applied { .. }));
     let stale = FreezeCommand { into: SHARD, round: 0, expected_shape: 1, expected_membership: 0 };
-    for wrong in [stale.clone(), FreezeCommand { expected_shape: 2, expected_membership: 7, ..stale }] {
+    for wrong in
+        [stale.clone(), FreezeCommand { expected_shape: 2, expected_membership: 7, ..stale }]
+    {
         let refused = halves.right(Command::Freeze(wrong)).unwrap();
         assert!(matches!(refused, CommandResult::Refused(_)), "{refused}");
     }
@@ -193,12 +191,8 @@ fn what_comes_first_in_the_survivors_log_is_what_happens() {
 fn a_shard_that_is_frozen_itself_subsumes_nothing() {
     let mut halves = Halves::new();
     let CommandResult::Frozen { index } = halves.right(freeze(0)).unwrap() else { panic!() };
-    let other = FreezeCommand {
-        into: ShardId(3),
-        round: 0,
-        expected_shape: 2,
-        expected_membership: 0,
-    };
+    let other =
+        FreezeCommand { into: ShardId(3), round: 0, expected_shape: 2, expected_membership: 0 };
     assert!(matches!(halves.left(Command::Freeze(other)).unwrap(), CommandResult::Frozen { .. }));
     let refused = halves.left(Command::Subsume(subsume(0, index))).unwrap();
     assert!(matches!(refused, CommandResult::Refused(_)), "{refused}");
@@ -209,7 +203,10 @@ fn a_shard_that_is_frozen_itself_subsumes_nothing() {
 #[test]
 fn a_replica_whose_neighbour_is_not_frozen_here_takes_nothing_over() {
     let mut halves = Halves::new();
-    assert!(matches!(outcome(halves.right(write_of(1, 1, 1, "x", "1"))), WriteOutcome::Applied { .. }));
+    assert!(matches!(
+        outcome(halves.right(write_of(1, 1, 1, "x", "1"))),
+        WriteOutcome::Applied { .. }
+    ));
     let before = halves.engine.scan(Space::Meta, &Scan::all()).unwrap();
     let damaged = halves.left(Command::Subsume(subsume(0, 2))).unwrap_err();
     assert_eq!(damaged.kind(), EngineErrorKind::Corruption);

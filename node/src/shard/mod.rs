@@ -9,13 +9,13 @@ mod apply;
 pub mod command;
 pub mod keys;
 mod merge;
+#[cfg(test)]
+mod merge_tests;
 pub mod row;
 mod session;
 mod snapshot;
 mod state;
 mod state_machine;
-#[cfg(test)]
-mod merge_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -464,7 +464,10 @@ mod tests {
         assert_eq!(records(&engine), 1);
         for mut sessions in [sessions, Sessions::new(SHARD)] {
             assert_eq!(sessions.seen(&engine, (&silent, 9), &[]).unwrap(), Seen::New);
-            assert!(matches!(sessions.seen(&engine, (&CLIENT, 1_000), &[]).unwrap(), Seen::Before(_)));
+            assert!(matches!(
+                sessions.seen(&engine, (&CLIENT, 1_000), &[]).unwrap(),
+                Seen::Before(_)
+            ));
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::{
     engine::{Space, WriteBatch},
 };
 use isobar_api::{
-    Epoch, Frozen, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId,
+    Epoch, Frozen, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
+    TableId,
 };
 use serde::{Deserialize, Serialize};
 use std::{

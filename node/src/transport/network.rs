@@ -7,7 +7,8 @@ use isobar_api::{
     ApiError, ErrorCode, NodeId, limits,
     proto::{
         EnsureReplicaRequest, EnsureReplicaResponse, KvRequest, KvResult, MergeRequest,
-        MergeResponse, ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse, kv_client::KvClient,
+        MergeResponse, ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest,
+        RetireReplicaResponse, kv_client::KvClient,
     },
 };
 use std::time::Duration;

@@ -16,8 +16,8 @@ use isobar_api::{
     ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardId,
     proto::{
         EnsureReplicaRequest, EnsureReplicaResponse, MergeRequest, MergeResponse, RaftFrame,
-        ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse, SnapshotFrame,
-        SnapshotReply, peer_server::Peer, snapshot_frame::Part,
+        ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse,
+        SnapshotFrame, SnapshotReply, peer_server::Peer, snapshot_frame::Part,
     },
 };
 use std::{sync::Arc, task::Poll, time::Duration};
