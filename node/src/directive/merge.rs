@@ -57,7 +57,7 @@ impl Directives {
         let Err(refusal) = merged else { return Ok(Done::default()) };
         // Whatever has come of it: the log of the survivor says how it ends.
         match merges.give_up(left, right, round, index).await {
-            Ok(false) => Ok(Done::default()),
+            Ok(false) => return Ok(Done::default()),
             Ok(true) => {}
             Err(error) => {
                 tracing::warn!(%right, %error, "a merge is neither done nor called off yet");
