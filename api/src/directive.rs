@@ -45,13 +45,20 @@ pub enum Step {
         /// The node.
         node: NodeId,
     },
+    /// Take over the right neighbour, whose replicas lie on the same nodes: it is frozen, then subsumed.
+    Merge {
+        /// The right neighbour; it ends to exist.
+        right: ShardId,
+        /// The epoch it must have.
+        right_epoch: Epoch,
+    },
 }
 
 impl Step {
     /// The node the step aims at, where it aims at one.
     pub fn target(&self) -> Option<NodeId> {
         match self {
-            Self::Split { .. } => None,
+            Self::Split { .. } | Self::Merge { .. } => None,
             Self::AddLearner { node }
             | Self::Promote { node }
             | Self::TransferLeader { node }
@@ -68,6 +75,7 @@ impl fmt::Display for Step {
             Self::Promote { node } => write!(f, "promote {node}"),
             Self::TransferLeader { node } => write!(f, "transfer leader to {node}"),
             Self::RemoveReplica { node } => write!(f, "remove replica from {node}"),
+            Self::Merge { right, .. } => write!(f, "merge with {right}"),
         }
     }
 }
@@ -86,6 +94,8 @@ pub enum DirectiveKind {
     MoveReplica,
     /// Cut a hot or large shard.
     Split,
+    /// Join two cold neighbours.
+    Merge,
 }
 
 impl fmt::Display for DirectiveKind {
@@ -96,6 +106,7 @@ impl fmt::Display for DirectiveKind {
             Self::TransferLeader => "transfer_leader",
             Self::MoveReplica => "move_replica",
             Self::Split => "split",
+            Self::Merge => "merge",
         })
     }
 }
@@ -235,6 +246,17 @@ pub struct Directive {
     pub predicted: Effect,
 }
 
+impl Directive {
+    /// The shards it works on: its own, and one that it merges into that.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        let merged = self.steps.iter().filter_map(|step| match step {
+            Step::Merge { right, .. } => Some(*right),
+            _ => None,
+        });
+        std::iter::once(self.shard).chain(merged)
+    }
+}
+
 /// One step on its way to a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -274,6 +296,11 @@ impl StepOrder {
         }
         if self.step.target() == Some(NodeId(0)) {
             return malformed("node id 0");
+        }
+        if let Step::Merge { right, .. } = &self.step
+            && (right.0 == 0 || *right == self.shard)
+        {
+            return malformed("a shard merges with another one");
         }
         if let Step::Split { at_key } = &self.step {
             match crate::wire::parse_key(at_key) {
@@ -362,6 +389,9 @@ mod tests {
         assert!(order(Step::Promote { node: NodeId(0) }).validate().is_err());
         assert!(order(Step::Split { at_key: String::new() }).validate().is_err());
         assert!(order(Step::Split { at_key: "\\x0".into() }).validate().is_err());
+        let merge = |right| Step::Merge { right: ShardId(right), right_epoch: Epoch::default() };
+        assert!(order(merge(2)).validate().is_ok());
+        assert!(order(merge(1)).validate().is_err() && order(merge(0)).validate().is_err());
     }
 
     proptest! {

@@ -68,6 +68,8 @@ codes! {
     SequenceExpired = "ISO-2007", "never repeat a sequence below the acknowledged one";
     /// Bounded-stale data was asked for that this replica cannot promise now.
     TooStale = "ISO-2008", "ask another replica, or allow more staleness";
+    /// The shard is about to be subsumed by its left neighbour.
+    Merging = "ISO-2009", "retry in a moment; the client library does";
     /// A stored block or record fails its checksum.
     Corruption = "ISO-3001", "the replica is stopped; drain or replace it, other replicas keep serving";
     /// The disk is full.
@@ -180,9 +182,10 @@ impl From<ApiError> for tonic::Status {
             ErrorCode::TableExists => tonic::Code::AlreadyExists,
             ErrorCode::Overloaded | ErrorCode::DiskFull => tonic::Code::ResourceExhausted,
             ErrorCode::DeadlineExceeded => tonic::Code::DeadlineExceeded,
-            ErrorCode::Unavailable | ErrorCode::NotLeader | ErrorCode::ShardNotHere => {
-                tonic::Code::Unavailable
-            }
+            ErrorCode::Unavailable
+            | ErrorCode::NotLeader
+            | ErrorCode::ShardNotHere
+            | ErrorCode::Merging => tonic::Code::Unavailable,
             ErrorCode::Refused | ErrorCode::Fenced | ErrorCode::Frozen | ErrorCode::StaleEpoch => {
                 tonic::Code::FailedPrecondition
             }

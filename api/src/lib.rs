@@ -21,7 +21,9 @@ mod wire;
 pub use error::{ApiError, ErrorCode};
 pub use hlc::{Hlc, Version};
 pub use ids::{DirectiveId, NodeId, PlanId, Region, ReplicaId, ShardId, TableId, Term};
-pub use shard::{Epoch, KeyRange, Replica, ReplicaRole, ShardDescriptor, ShardEntry};
+pub use shard::{
+    Epoch, Frozen, KeyRange, Merging, Replica, ReplicaRole, ShardDescriptor, ShardEntry,
+};
 pub use wire::{parse_key, show_key};
 
 /// Generated protocol types and service stubs.

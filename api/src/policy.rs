@@ -53,6 +53,8 @@ pub struct Policy {
     pub balance: BalancePolicy,
     /// Cutting shards.
     pub split: SplitPolicy,
+    /// Joining cold neighbours.
+    pub merge: MergePolicy,
     /// Replacing what was lost.
     pub repair: RepairPolicy,
     /// Limits over everything.
@@ -135,6 +137,26 @@ impl Default for SplitPolicy {
             hot_key_share_max: 0.5,
             dwell_s: 60,
         }
+    }
+}
+
+/// Merging. Far below the limits of splitting, so that what was joined is not cut again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MergePolicy {
+    /// Whether neighbours are merged at all.
+    pub enabled: bool,
+    /// Requests per second that both may have together (upper bounds of the forecasts), as a share of
+    /// `split.requests_per_s_max`, 0 to 0.5.
+    pub load_share_max: f64,
+    /// Bytes that both may have together, as a share of `split.size_bytes_max`, 0 to 0.5.
+    pub size_share_max: f64,
+    /// Seconds that both must have been left as they are.
+    pub dwell_s: u64,
+}
+impl Default for MergePolicy {
+    fn default() -> Self {
+        Self { enabled: false, load_share_max: 0.2, size_share_max: 0.25, dwell_s: 3_600 }
     }
 }
 
@@ -242,6 +264,15 @@ impl Policy {
         need(self.split.requests_per_s_max > 0.0, "split.requests_per_s_max must be positive");
         need(self.split.size_bytes_max >= 1 << 20, "split.size_bytes_max must be at least 1 MiB");
         need(share(self.split.hot_key_share_max), "split.hot_key_share_max must be 0 to 1");
+        let low = |x: f64| (0.0..=0.5).contains(&x);
+        need(
+            low(self.merge.load_share_max) && low(self.merge.size_share_max),
+            "merge.load_share_max and merge.size_share_max must be 0 to 0.5: what is joined must not be cut again",
+        );
+        need(
+            self.merge.dwell_s >= self.split.dwell_s,
+            "merge.dwell_s must not be shorter than split.dwell_s",
+        );
         need(share(self.repair.dead_share_max), "repair.dead_share_max must be 0 to 1");
         need(
             self.repair.dead_after_s >= self.observe.stale_after_s,
@@ -270,9 +301,19 @@ mod tests {
         policy.budget.active_max = 0;
         policy.balance.reads_per_s_min = f64::NAN;
         policy.observe.window_s = 7_200;
+        policy.merge.load_share_max = 0.6;
+        policy.merge.dwell_s = 1;
         policy.observe.horizon_windows = u32::MAX;
         let error = policy.validate().expect_err("contradictions");
-        for key in ["gap_share_max", "active_max", "reads_per_s_min", "window_s", "horizon"] {
+        for key in [
+            "gap_share_max",
+            "active_max",
+            "reads_per_s_min",
+            "window_s",
+            "horizon",
+            "merge.load",
+            "merge.dwell",
+        ] {
             assert!(error.message.contains(key), "{key} is not in: {error}");
         }
     }

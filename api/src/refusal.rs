@@ -112,6 +112,12 @@ pub enum Refusal {
         /// The shard's range.
         range: String,
     },
+    /// The shards cannot be merged as they are.
+    #[error("no merge: {why}")]
+    NotMergeable {
+        /// Why.
+        why: String,
+    },
     /// The target has too little free disk.
     #[error("{node} has {free_bytes} bytes free, {needed_bytes} are needed")]
     NoHeadroom {

@@ -52,6 +52,12 @@ impl KeyRange {
             && (self.end.is_empty() || other.start < self.end)
     }
 
+    /// Both together, where the other begins where this one ends.
+    pub fn join(&self, right: &Self) -> Option<Self> {
+        let adjoin = !self.end.is_empty() && self.end == right.start;
+        adjoin.then(|| Self { start: self.start.clone(), end: right.end.clone() })
+    }
+
     /// Left and right half at a key strictly inside.
     pub fn split_at(&self, key: &[u8]) -> Option<(Self, Self)> {
         if !self.contains(key) || key == self.start {
@@ -106,6 +112,29 @@ pub struct ShardDescriptor {
     pub next_replica_id: u64,
     /// The table's placement rule, copied so that guards need nobody else.
     pub rule: TableRule,
+    /// How it stands with merges.
+    #[serde(default)]
+    pub merging: Merging,
+}
+
+/// How a shard stands with merges. A shard takes over its right neighbour: that one is frozen first, then subsumed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merging {
+    /// As a survivor: counts the merges that were called off. One of an earlier round is never carried out.
+    pub round: u64,
+    /// Set while the shard takes no requests, because its left neighbour is about to subsume it.
+    pub frozen: Option<Frozen>,
+}
+
+/// By what a shard is frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// The shard that is to subsume it.
+    pub into: ShardId,
+    /// The survivor's round.
+    pub round: u64,
+    /// Log index of the freeze: nothing after it changes the shard's rows or sessions.
+    pub index: u64,
 }
 
 /// A shard as routing sees it: its range, epoch, replicas and who leads.
@@ -166,5 +195,8 @@ mod tests {
         assert_eq!((left, right), (range("b", "m"), range("m", "")));
         assert!(range("b", "d").split_at(b"b").is_none());
         assert!(range("b", "d").split_at(b"d").is_none());
+        assert_eq!(range("b", "m").join(&range("m", "")), Some(range("b", "")));
+        assert_eq!(range("b", "").join(&range("", "b")), None, "the other way round");
+        assert_eq!(range("b", "m").join(&range("n", "")), None, "a gap");
     }
 }

@@ -138,6 +138,10 @@ impl Attempts {
         if code == Some(ErrorCode::Overloaded) {
             return self.refused_for_overload().await;
         }
+        if code == Some(ErrorCode::Merging) {
+            // Nobody else can help, and it asked for time.
+            return self.pause().await;
+        }
         Ok(())
     }
 

@@ -66,6 +66,7 @@ impl Failure {
                     | ErrorCode::DeadlineExceeded
                     | ErrorCode::Overloaded
                     | ErrorCode::TooStale
+                    | ErrorCode::Merging
                     | ErrorCode::StorageFailed
                     | ErrorCode::Corruption
                     | ErrorCode::DiskFull
@@ -82,6 +83,7 @@ impl Failure {
                 ErrorCode::StaleEpoch
                 | ErrorCode::NotLeader
                 | ErrorCode::ShardNotHere
+                | ErrorCode::Merging
                 | ErrorCode::Refused => ApiError::new(ErrorCode::Unavailable, error.message),
                 _ => ApiError { shards: Vec::new(), ..error },
             },
@@ -135,7 +137,9 @@ mod tests {
         for code in [ErrorCode::Unavailable, ErrorCode::DeadlineExceeded] {
             assert!(answered(code).may_have_been_applied(), "{code}");
         }
-        for code in [ErrorCode::NotLeader, ErrorCode::StaleEpoch, ErrorCode::Overloaded] {
+        for code in
+            [ErrorCode::NotLeader, ErrorCode::StaleEpoch, ErrorCode::Overloaded, ErrorCode::Merging]
+        {
             assert!(!answered(code).may_have_been_applied(), "{code}");
         }
         assert!(Failure::Lost(String::new()).may_have_been_applied());

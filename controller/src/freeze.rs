@@ -57,7 +57,7 @@ pub(crate) fn over<'a>(
     freezes.iter().filter(in_force).find(|freeze| match parse(&freeze.scope) {
         None | Some(Scope::Cluster) => true,
         Some(Scope::Table(name)) => directive.table == name,
-        Some(Scope::Shard(id)) => directive.shard == id,
+        Some(Scope::Shard(id)) => directive.shards().any(|shard| shard == id),
         Some(Scope::Node(id)) => touched(directive, view).contains(&id),
         Some(Scope::Region(region)) => {
             let inside = |node| view.nodes.get(node).is_some_and(|n| n.region == region);
@@ -66,8 +66,8 @@ pub(crate) fn over<'a>(
     })
 }
 
-/// Nodes on which the steps change something: those they name, the leader that hands over, and for a split every
-/// replica.
+/// Nodes on which the steps change something: those they name, the leader that hands over, and for a split or a merge
+/// every replica.
 fn touched(directive: &Directive, view: &ClusterView) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = directive.steps.iter().filter_map(Step::target).collect();
     let Some(shard) = view.shards.get(&directive.shard) else {
@@ -75,7 +75,7 @@ fn touched(directive: &Directive, view: &ClusterView) -> Vec<NodeId> {
     };
     for step in &directive.steps {
         match step {
-            Step::Split { .. } => {
+            Step::Split { .. } | Step::Merge { .. } => {
                 nodes.extend(shard.entry.replicas.iter().map(|r| r.node_id));
             }
             Step::TransferLeader { .. } => nodes.extend(shard.entry.leader),

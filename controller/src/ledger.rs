@@ -102,7 +102,10 @@ pub(crate) fn copies(steps: &[Step], leader: Option<NodeId>) -> Vec<NodeId> {
         match step {
             Step::TransferLeader { node } => sender = Some(*node),
             Step::AddLearner { node } => nodes.extend([*node].into_iter().chain(sender)),
-            Step::Promote { .. } | Step::RemoveReplica { .. } | Step::Split { .. } => {}
+            Step::Promote { .. }
+            | Step::RemoveReplica { .. }
+            | Step::Split { .. }
+            | Step::Merge { .. } => {}
         }
     }
     nodes.sort_unstable();

@@ -1,17 +1,19 @@
 //! What a node does for its replicas without being asked: publishes what it leads, notices replicas that were
-//! removed while it was away, forgets silent clients.
+//! removed while it was away, thaws what a merge left frozen, forgets silent clients.
 
 use crate::{
     engine::offload,
     gossip::ShardHints,
     kv::now_unix_ms,
+    merge::Merges,
     registry::Registry,
     replica::{EntryMark, Replica},
     shard::{Command, any_silent},
 };
-use isobar_api::{NodeId, ReplicaId, ShardEntry, ShardId, limits};
+use isobar_api::{Frozen, NodeId, ReplicaId, ShardEntry, ShardId, limits};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::time::MissedTickBehavior;
@@ -21,6 +23,9 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 const LOOK_FOR_REMOVED_EVERY: Duration = Duration::from_secs(3);
 /// A replica without a leader for this long asks whether it is still a member.
 const LEADERLESS_FOR: Duration = Duration::from_secs(10);
+const LOOK_FOR_FROZEN_EVERY: Duration = Duration::from_secs(1);
+/// A merge takes a second. One that has not ended after this time has nobody to end it.
+const FROZEN_FOR: Duration = Duration::from_secs(10);
 const EXPIRE_SESSIONS_EVERY: Duration = Duration::from_secs(600);
 /// A group that has lost its quorum must not hold up the others.
 const EXPIRE_WITHIN: Duration = Duration::from_secs(5);
@@ -48,7 +53,12 @@ impl Caretaker {
     pub async fn run(self, shutdown: CancellationToken) {
         // Side by side: a peer or a group that does not answer must not hold up the news of what this node leads.
         let all = async {
-            tokio::join!(self.publish_always(), self.retire_always(), self.expire_always());
+            tokio::join!(
+                self.publish_always(),
+                self.retire_always(),
+                self.thaw_always(),
+                self.expire_always()
+            );
         };
         shutdown.run_until_cancelled(all).await;
     }
@@ -69,6 +79,25 @@ impl Caretaker {
         loop {
             self.retire_removed(&mut leaderless).await;
             tokio::time::sleep(LOOK_FOR_REMOVED_EVERY).await;
+        }
+    }
+
+    async fn thaw_always(&self) {
+        let merges = Merges::new(self.registry.clone(), self.hints.clone());
+        let mut since: BTreeMap<(ShardId, u64), Instant> = BTreeMap::new();
+        loop {
+            tokio::time::sleep(LOOK_FOR_FROZEN_EVERY).await;
+            let frozen = |r: Arc<Replica>| r.state.frozen().map(|frozen| (r, frozen));
+            let frozen: Vec<_> = self.registry.all().into_iter().filter_map(frozen).collect();
+            let key = |(r, f): &(Arc<Replica>, Frozen)| (r.shard_id, f.index);
+            let now: BTreeSet<_> = frozen.iter().map(key).collect();
+            since.retain(|key, _| now.contains(key));
+            for entry in frozen {
+                let first = *since.entry(key(&entry)).or_insert_with(Instant::now);
+                if first.elapsed() >= FROZEN_FOR {
+                    merges.settle(&entry.0, entry.1).await;
+                }
+            }
         }
     }
 
@@ -133,6 +162,7 @@ impl Caretaker {
     /// A replica that hears of no leader, while gossip knows a newer membership without it, asks that leader.
     async fn retire_removed(&self, leaderless: &mut BTreeMap<ShardId, Instant>) {
         let mut suspects: Vec<(ShardId, ReplicaId, NodeId)> = Vec::new();
+        let merges = Merges::new(self.registry.clone(), self.hints.clone());
         for replica in self.registry.all() {
             if replica.leader_node().is_some() && self.is_member(&replica) {
                 leaderless.remove(&replica.shard_id);
@@ -144,6 +174,8 @@ impl Caretaker {
             }
             if let Some(leader) = self.newer_leader_without(replica.shard_id, replica.replica_id) {
                 suspects.push((replica.shard_id, replica.replica_id, leader));
+            } else if merges.retire_if_subsumed(&replica).await {
+                tracing::info!(shard = %replica.shard_id, "its shard became part of another one meanwhile");
             }
         }
         for (shard, faulted) in self.registry.faulted() {

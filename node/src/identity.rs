@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Version of the directory's layout and of the records in it: what this program writes, and all that it reads.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 const IDENTITY_FILE: &str = "node.json";
 const IDENTITY_TEMP: &str = "node.json.tmp";

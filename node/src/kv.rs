@@ -94,8 +94,10 @@ impl KvService {
         let shard = ShardId(item.shard_id);
         let shape = item.epoch.unwrap_or_default().shape;
         let Some(op) = item.op else { return Err(invalid("an item without an operation")) };
-        let replica = self.inner.registry.get(shard).ok_or_else(|| {
-            ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
+        let registry = &self.inner.registry;
+        let replica = registry.get(shard).ok_or_else(|| match registry.survivor_of(shard) {
+            Some(survivor) => stale(&survivor, &format!("{shard} is part of it now")),
+            None => ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here")),
         })?;
         let began = Instant::now();
         let done = async {
@@ -168,7 +170,11 @@ impl KvService {
         began: Instant,
     ) -> Result<(), ApiError> {
         let led = replica.is_leader();
-        let barrier = replica.read_barrier(freshness).await;
+        let barrier = replica.read_barrier(freshness).await.and_then(|()| match freshness {
+            ReadFreshness::Local => Ok(()),
+            // Behind the barrier: who is not frozen now was not merged when the read began.
+            _ => replica.check_unfrozen(),
+        });
         if began.elapsed() > SLOW {
             let waited_ms = elapsed_micros(began) / 1_000;
             let (shard, leads) = (replica.shard_id, replica.is_leader());
@@ -186,7 +192,7 @@ impl KvService {
         region: Option<&Region>,
     ) -> Result<kv_result::Result, ApiError> {
         let began = Instant::now();
-        replica.read_barrier(freshness(op.read)?).await?;
+        self.fresh(replica, freshness(op.read)?, began).await?;
         let _held = replica.hold_rows()?;
         let descriptor = routed(replica, shape)?;
         let range = &descriptor.range;
@@ -226,6 +232,7 @@ impl KvService {
     ) -> Result<kv_result::Result, ApiError> {
         let (began, region) = (Instant::now(), work.region.as_ref());
         let descriptor = routed(replica, shape)?;
+        replica.check_unfrozen()?;
         // Before anything is copied for it.
         replica.writes.room_for(payload_bytes(&op), work.deadline).map_err(|full| {
             let why = format!("{}: {}", replica.shard_id, full.why);
@@ -234,7 +241,7 @@ impl KvService {
         let command = self.command(replica, &descriptor, op)?;
         let first_key = command.mutations[0].key.clone();
         let count = command.mutations.len() as u64;
-        let outcome = propose_write(replica, descriptor.rule.ack, command).await?;
+        let outcome = propose_write(replica, &descriptor, command).await?;
         replica.meter.record_write(&first_key, region, count, elapsed_micros(began));
         let written = |applied, version: Option<Version>, current: Vec<Version>, repeated| {
             kv_result::Result::Write(WriteResult {
@@ -250,6 +257,11 @@ impl KvService {
             }
             WriteOutcome::Conflict { current, repeated } => {
                 Ok(written(false, None, current, repeated))
+            }
+            WriteOutcome::Frozen => {
+                // It may have been thawed since; then the next try succeeds.
+                replica.check_unfrozen()?;
+                Err(replica.error(ErrorCode::Merging, "the merge was called off").retry_after_ms(1))
             }
             WriteOutcome::OutsideRange => Err(stale(replica, "a key is outside the shard now")),
             WriteOutcome::SequenceExpired => {
@@ -296,13 +308,14 @@ impl KvService {
 
 async fn propose_write(
     replica: &Arc<Replica>,
-    ack: AckLevel,
+    descriptor: &ShardDescriptor,
     command: WriteCommand,
 ) -> Result<WriteOutcome, ApiError> {
+    let ack = descriptor.rule.ack;
     let conditional = command.mutations.iter().any(|m| m.expected.is_some());
     if ack == AckLevel::Leader
         && !conditional
-        && let Some(no_split) = replica.no_split()
+        && let Some(no_split) = replica.no_split(descriptor)
     {
         let version = Version { hlc: command.hlc, origin: NodeId(command.origin) };
         replica.propose_leader_only(command, no_split).await?;

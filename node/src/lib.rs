@@ -13,6 +13,7 @@ mod hand_over;
 pub mod identity;
 pub mod kv;
 pub mod members;
+pub mod merge;
 mod metrics;
 pub mod observe;
 mod planted;

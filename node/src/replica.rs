@@ -8,8 +8,7 @@ use crate::{
     quiesce::Rest,
     read_gate::ReadGate,
     shard::{
-        Command, CommandResult, LocalReplica, RowsHeld, ShardState, SplitCommand, WriteCommand,
-        keys, row::Row,
+        Command, CommandResult, LocalReplica, RowsHeld, ShardState, WriteCommand, keys, row::Row,
     },
     transport::Transport,
     write_queue::WriteQueue,
@@ -29,6 +28,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
+
+/// When to try again while a shard is being merged.
+const MERGING_RETRY_MS: u64 = 20;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +84,11 @@ pub struct Replica {
     pub(crate) waiting: Semaphore,
     /// Whether the group sleeps.
     pub(crate) rest: Arc<Rest>,
-    /// Held by a split until its outcome is known.
+    /// Held by a split or a freeze until its outcome is known.
     splitting: Arc<tokio::sync::RwLock<()>>,
 }
 
-/// As long as it is held, no split gets into the log.
+/// As long as it is held, neither a split nor a freeze gets into the log.
 pub(crate) struct NoSplit<'a> {
     _until_dropped: tokio::sync::RwLockReadGuard<'a, ()>,
 }
@@ -254,15 +256,15 @@ impl Replica {
         }
     }
 
-    /// Puts a split through the log. Where the caller gives up, it stays under way until its outcome is known.
-    pub async fn propose_split(
+    /// Puts a split or a freeze through the log. Where the caller gives up, it stays under way until its outcome is known.
+    pub async fn propose_alone(
         self: &Arc<Self>,
-        split: SplitCommand,
+        command: Command,
     ) -> Result<CommandResult, ApiError> {
         let alone = self.splitting.clone().write_owned().await;
         let replica = self.clone();
         let proposing = tokio::spawn(async move {
-            let answer = replica.propose(Command::Split(split)).await;
+            let answer = replica.propose(command).await;
             drop(alone);
             answer.map(|(_, result)| result)
         });
@@ -271,14 +273,28 @@ impl Replica {
         proposing.await.map_err(stopped)?
     }
 
-    /// Some, if no split is in the log that is not applied: neither one of ours nor one of an earlier leader. A write
-    /// behind such a split may turn out to be outside the shard, so its key inside the present range says nothing.
-    pub(crate) fn no_split(&self) -> Option<NoSplit<'_>> {
+    /// Refuses while the shard is frozen for a merge.
+    pub fn check_unfrozen(&self) -> Result<(), ApiError> {
+        match self.state.frozen() {
+            None => Ok(()),
+            Some(frozen) => {
+                let message = format!("it is about to become part of {}", frozen.into);
+                Err(self.error(ErrorCode::Merging, message).retry_after_ms(MERGING_RETRY_MS))
+            }
+        }
+    }
+
+    /// Some, if no split or freeze is in the log that is not applied: neither one of ours nor one of an earlier leader. A
+    /// write behind such an entry may turn out to be outside the shard, so its key inside the present range says nothing.
+    pub(crate) fn no_split(&self, seen: &ShardDescriptor) -> Option<NoSplit<'_>> {
         let _until_dropped = self.splitting.try_read().ok()?;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let applied = metrics.last_applied.as_ref()?.committed_leader_id().term;
-        (applied == metrics.current_term).then_some(NoSplit { _until_dropped })
+        // Nor was one applied since the write was looked at.
+        let same = self.state.descriptor().is_some_and(|now| now.shape == seen.shape)
+            && self.state.frozen().is_none();
+        (same && applied == metrics.current_term).then_some(NoSplit { _until_dropped })
     }
 
     /// Puts a write into the log and waits only until it is durable on this node.

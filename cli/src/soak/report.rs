@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Done {
     pub(super) splits: usize,
+    pub(super) merges: usize,
     pub(super) moves: usize,
     pub(super) lead_transfers: usize,
     #[serde(skip)]
@@ -34,6 +35,7 @@ impl Done {
             }
             match record.directive.kind {
                 DirectiveKind::Split => self.splits += 1,
+                DirectiveKind::Merge => self.merges += 1,
                 DirectiveKind::MoveReplica => self.moves += 1,
                 DirectiveKind::TransferLeader => self.lead_transfers += 1,
                 DirectiveKind::Repair | DirectiveKind::Drain => {}

@@ -60,13 +60,13 @@ fn another_nodes_a_locked_and_a_newer_directory_are_refused_and_left_alone() {
 
     let identity = cluster.data_dir(N1).join("node.json");
     let text = fs::read_to_string(&identity).expect("an identity");
-    assert!(text.contains("\"format\": 3"), "{text}");
-    for format in [2, 4] {
-        fs::write(&identity, text.replace("\"format\": 3", &format!("\"format\": {format}")))
+    assert!(text.contains("\"format\": 4"), "{text}");
+    for format in [3, 5] {
+        fs::write(&identity, text.replace("\"format\": 4", &format!("\"format\": {format}")))
             .expect("room");
         let before = contents(&cluster.data_dir(N1));
         let said = start(&[]);
-        let why = format!("has format {format}; this is 3");
+        let why = format!("has format {format}; this is 4");
         assert!(said.contains("error ISO-3005: ") && said.contains(&why), "{said}");
         let after = contents(&cluster.data_dir(N1));
         assert!(after == before, "a refused start has changed the directory");

@@ -30,7 +30,7 @@ use tonic::{
     transport::Channel,
 };
 
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 15] = [
     "Kv/Execute",
     "Node/GetShardMap",
     "Node/CreateTable",
@@ -43,6 +43,7 @@ const METHODS: [&str; 14] = [
     "Peer/InstallSnapshot",
     "Peer/EnsureReplica",
     "Peer/ReadIndex",
+    "Peer/Merge",
     "Peer/RetireReplica",
     "Node/NoSuchMethod",
 ];

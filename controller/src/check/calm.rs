@@ -30,6 +30,10 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
         }
         return found;
     }
+    if scene.directive.kind == DirectiveKind::Merge {
+        // It has a dwell time of its own.
+        return found;
+    }
     let moves = scene.input.history.get(&scene.directive.shard).map_or(&[][..], Vec::as_slice);
     let dwell_ms = policy.balance.dwell_s.saturating_mul(1_000);
     if moves.iter().any(|at| now.saturating_sub(*at) < dwell_ms) {

@@ -51,13 +51,16 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
 fn kind_fits(kind: DirectiveKind, steps: &[Step]) -> bool {
     let has = |wanted: fn(&Step) -> bool| steps.iter().any(wanted);
     let splits = has(|s| matches!(s, Step::Split { .. }));
+    let merges = has(|s| matches!(s, Step::Merge { .. }));
+    let cuts = splits || merges;
     let adds = has(|s| matches!(s, Step::AddLearner { .. }));
     let removes = has(|s| matches!(s, Step::RemoveReplica { .. }));
     match kind {
         DirectiveKind::Split => splits && steps.len() == 1,
         DirectiveKind::TransferLeader => matches!(steps, [Step::TransferLeader { .. }]),
-        DirectiveKind::MoveReplica => !splits && adds && removes,
-        DirectiveKind::Drain => !splits && removes,
-        DirectiveKind::Repair => !splits && !has(|s| matches!(s, Step::TransferLeader { .. })),
+        DirectiveKind::Merge => merges && steps.len() == 1,
+        DirectiveKind::MoveReplica => !cuts && adds && removes,
+        DirectiveKind::Drain => !cuts && removes,
+        DirectiveKind::Repair => !cuts && !has(|s| matches!(s, Step::TransferLeader { .. })),
     }
 }

@@ -21,7 +21,9 @@ fn covers(scene: &Scene<'_>, scope: &str) -> bool {
             let inside = |n: NodeId| scene.node(n).is_some_and(|v| v.region.as_str() == which);
             touched(scene).into_iter().any(inside)
         }
-        "shard" => which.parse::<ShardId>().map_or(true, |id| id == scene.directive.shard),
+        "shard" => which
+            .parse::<ShardId>()
+            .map_or(true, |id| scene.directive.shards().any(|shard| shard == id)),
         "node" => which.parse::<NodeId>().map_or(true, |id| touched(scene).contains(&id)),
         // The whole cluster, or words nobody can read, which stop everything to be safe.
         _ => true,
@@ -34,7 +36,9 @@ fn touched(scene: &Scene<'_>) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = Vec::new();
     for step in &scene.directive.steps {
         match step {
-            Step::Split { .. } => nodes.extend(entry.replicas.iter().map(|r| r.node_id)),
+            Step::Split { .. } | Step::Merge { .. } => {
+                nodes.extend(entry.replicas.iter().map(|r| r.node_id))
+            }
             Step::TransferLeader { node } => {
                 nodes.push(*node);
                 nodes.extend(entry.leader);

@@ -14,6 +14,7 @@ mod freeze;
 mod gain;
 mod leader;
 mod mass;
+mod merge;
 mod order;
 mod quorum;
 mod replay;
@@ -117,6 +118,7 @@ const RULES: &[(&str, Rule)] = &[
     ("target", target::rule),
     ("spread", spread::rule),
     ("split", split::rule),
+    ("merge", merge::rule),
     ("gain", gain::rule),
     ("calm", calm::rule),
     ("mass", mass::rule),

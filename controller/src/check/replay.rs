@@ -42,7 +42,7 @@ pub(super) fn play(from: &Picture, steps: &[Step]) -> Vec<Picture> {
 
 fn advance(now: &mut Picture, step: &Step) -> Result<(), String> {
     match step {
-        Step::Split { .. } => {}
+        Step::Split { .. } | Step::Merge { .. } => {}
         Step::AddLearner { node } => {
             if now.voters.contains(node) || !now.learners.insert(*node) {
                 now.doubled = true;

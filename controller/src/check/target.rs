@@ -15,7 +15,7 @@ pub(super) fn rule(scene: &Scene<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for step in &scene.directive.steps {
         match step {
-            Step::Split { .. } => {}
+            Step::Split { .. } | Step::Merge { .. } => {}
             Step::RemoveReplica { node } => found.extend(removal(scene, *node)),
             Step::AddLearner { node } | Step::Promote { node } | Step::TransferLeader { node } => {
                 if !scene.is_alive(*node) {

@@ -300,6 +300,61 @@ fn undo_catches_dead_ends() {
     });
 }
 
+#[test]
+fn merge_catches_what_must_stay_apart() {
+    let world = || {
+        let mut w = synthetic_input(3, 2, 3);
+        w.policy.merge.enabled = true;
+        for shard in w.view.shards.values_mut() {
+            shard.arrivals.values_mut().for_each(|rate| rate.reads_per_s = 1.0);
+        }
+        w.forecast();
+        let mut p = plan(&w.input());
+        p.directives.retain(|d| d.kind == DirectiveKind::Merge);
+        (w, p)
+    };
+    let (w, p) = world();
+    assert_eq!(p.directives.len(), 1, "{p:#?}");
+    assert!(stopped(&check(&p, &w.input())).is_empty(), "{:#?}", check(&p, &w.input()));
+    let right = p.directives[0].shards().last().expect("two shards");
+    type Corrupt = fn(&mut Synthetic, &mut Plan, ShardId);
+    let cases: [(&str, Corrupt); 12] = [
+        ("not in the view", |w, _, right| drop(w.view.shards.remove(&right))),
+        ("do not adjoin", |w, _, right| view(w, right).entry.range.start.push(0)),
+        ("another epoch", |w, _, right| view(w, right).entry.epoch.shape += 1),
+        ("different nodes", |w, _, right| view(w, right).entry.replicas[0].node_id = NodeId(9)),
+        ("not alive", |w, _, _| {
+            let node = w.view.nodes.get_mut(&NodeId(2)).expect("n2");
+            node.health = NodeHealth::Dead { since_unix_ms: 0 };
+        }),
+        ("allows no merges", |w, _, _| w.policy.merge.enabled = false),
+        ("would be busy", |w, _, right| {
+            view(w, right).arrivals.values_mut().for_each(|rate| rate.reads_per_s = 1e4);
+        }),
+        ("would be large", |w, _, right| view(w, right).size_bytes = 3 << 30),
+        ("dwell time of merges", |w, _, right| view(w, right).changed_unix_ms = u64::MAX),
+        ("directive works on the right", |w, _, right| _ = w.busy.insert(right)),
+        ("directive for the right", |_, p, right| {
+            let other = Directive { shard: right, ..p.directives[0].clone() };
+            p.directives.push(other);
+        }),
+        ("system table", |w, p, _| view(w, p.directives[0].shard).entry.table_id = TableId(0)),
+    ];
+    for (what, corrupt) in cases {
+        let (mut w, mut p) = world();
+        corrupt(&mut w, &mut p, right);
+        let said = fatal(&w, &p, p.directives[0].shard);
+        assert!(
+            said.iter().any(|m| m.starts_with("merge:") && m.contains(what)),
+            "{what}: {said:?}"
+        );
+    }
+}
+
+fn view(w: &mut Synthetic, shard: ShardId) -> &mut crate::view::ShardView {
+    w.view.shards.get_mut(&shard).expect("known")
+}
+
 /// Random vandalism must never make the linter panic, and a plan that it passes must be safe to play.
 #[test]
 fn vandalised_plans_never_panic() {
@@ -310,11 +365,12 @@ fn vandalised_plans_never_panic() {
         let i = dice.below(p.directives.len() as u64) as usize;
         let d = &mut p.directives[i];
         let node = NodeId(dice.below(12));
-        let step = match dice.below(5) {
+        let step = match dice.below(6) {
             0 => Step::AddLearner { node },
             1 => Step::Promote { node },
             2 => Step::TransferLeader { node },
             3 => Step::RemoveReplica { node },
+            4 => Step::Merge { right: ShardId(dice.below(61)), right_epoch: Epoch::default() },
             _ => Step::Split { at_key: "k".into() },
         };
         let at = dice.below(d.steps.len() as u64 + 1) as usize;

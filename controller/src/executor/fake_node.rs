@@ -173,7 +173,7 @@ impl State {
                 return;
             }
             Step::RemoveReplica { node } => self.entry.replicas.retain(|r| r.node_id != *node),
-            Step::Split { .. } => self.entry.epoch.shape += 1,
+            Step::Split { .. } | Step::Merge { .. } => self.entry.epoch.shape += 1,
         }
         self.entry.epoch.membership += 1;
     }

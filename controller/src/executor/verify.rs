@@ -73,6 +73,10 @@ fn measure(
         }
         #[allow(clippy::cast_precision_loss)] // bytes for people
         "size_bytes_max" => Some(shard.size_bytes.max(other()?.size_bytes) as f64),
+        "shards" => {
+            let left = directive.shards().filter(|id| view.shards.contains_key(id)).count();
+            u32::try_from(left).ok().map(f64::from)
+        }
         "node_requests_per_s_max" => {
             let [giver, taker] =
                 [last_transfer(&directive.undo)?, last_transfer(&directive.steps)?];

@@ -158,7 +158,7 @@ fn rounded(effect: &Effect) -> Effect {
 /// Steps that reverse those done so far, in the order to run them. `leader` led before the first step.
 ///
 /// The order keeps every rule on the way back: what was removed is added again before what was added is removed.
-/// A split has no reverse yet (shards are not merged).
+/// Splits and merges have none: each is a decision of its own, with a dwell time between.
 fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
     let mut undo = Vec::new();
     for step in done.iter().rev() {
@@ -167,7 +167,10 @@ fn undo_of(done: &[Step], leader: Option<NodeId>) -> Vec<Step> {
                 undo.extend([Step::AddLearner { node: *node }, Step::Promote { node: *node }]);
             }
             Step::AddLearner { node } => undo.push(Step::RemoveReplica { node: *node }),
-            Step::Promote { .. } | Step::TransferLeader { .. } | Step::Split { .. } => {}
+            Step::Promote { .. }
+            | Step::TransferLeader { .. }
+            | Step::Split { .. }
+            | Step::Merge { .. } => {}
         }
     }
     let moved =

@@ -1,7 +1,7 @@
 //! The planner: view, forecasts and policy in, plan out. Pure: no clock, no chance but the seed, no I/O.
 //!
 //! Stages run in order of priority and each shard gets at most one directive per plan, so the first stage that
-//! wants a shard has it: repair, drain, split, readers (leader transfers and replica moves), load. There is one
+//! wants a shard has it: repair, drain, split, readers (leader transfers and replica moves), load, merge. There is one
 //! [`book::Book`] of loads and budgets and one [`score::Score`]; no stage has its own idea of either.
 
 mod balance;
@@ -12,6 +12,7 @@ mod facts;
 mod gain;
 mod gates;
 mod input;
+mod merge;
 mod readers;
 mod record;
 mod reject;
@@ -91,6 +92,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     split::run(&mut planning);
     readers::run(&mut planning);
     balance::run(&mut planning);
+    merge::run(&mut planning);
     let (candidates, candidates_dropped) = planning.record.finish();
     Plan {
         id: PlanId(0),

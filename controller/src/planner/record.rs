@@ -18,6 +18,7 @@ pub(crate) enum Stage {
     Split,
     Readers,
     Load,
+    Merge,
     /// Nothing could be weighed: telemetry is missing, or there is too little to gain.
     Unweighed,
 }

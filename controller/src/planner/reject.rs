@@ -1,6 +1,6 @@
 //! Why something is not done: typed inside the planner, one sentence outside.
 
-use isobar_api::{DirectiveId, NodeId, directive::DirectiveKind};
+use isobar_api::{DirectiveId, NodeId, ShardId, directive::DirectiveKind};
 use std::fmt;
 
 /// A reason against a change.
@@ -44,6 +44,9 @@ pub(crate) enum Reject {
     Unsplittable { share: f64 },
     NoSplitKey,
     SplitDwell { left_s: u64 },
+    MergeDwell { left_s: u64 },
+    NotAligned,
+    Neighbour(ShardId, Box<Reject>),
     Gap { requests_per_s: f64, gap_per_s: f64 },
 }
 
@@ -105,6 +108,9 @@ impl fmt::Display for Reject {
             Self::Unsplittable { share } => write!(f, "unsplittable: one key takes {:.0} %", share * 100.0),
             Self::NoSplitKey => f.write_str("no key is known at which a cut would divide its requests"),
             Self::SplitDwell { left_s } => write!(f, "changed lately: left uncut for {left_s} s more"),
+            Self::MergeDwell { left_s } => write!(f, "changed lately: not merged for {left_s} s more"),
+            Self::NotAligned => f.write_str("the replicas of the two lie on different nodes"),
+            Self::Neighbour(shard, why) => write!(f, "{shard}: {why}"),
             Self::Gap { requests_per_s, gap_per_s } => write!(
                 f,
                 "no shard fits: the lightest candidate carries {requests_per_s:.1} requests/s, the gap is {gap_per_s:.1}"

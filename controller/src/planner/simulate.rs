@@ -11,7 +11,8 @@ use isobar_api::{
     table::key_from_text,
 };
 
-/// Does one step to a shard. A split gives the new right-hand shard, under the given id.
+/// Does one step to a shard. A split gives the new right-hand shard, under the given id. A merge changes two shards and
+/// is done by [`apply_directive`].
 pub fn apply_step(
     entry: &mut ShardEntry,
     step: &Step,
@@ -66,6 +67,7 @@ pub fn apply_step(
             entry.epoch.shape += 1;
             return Ok(Some(ShardEntry { shard_id: new_id, range: right, ..entry.clone() }));
         }
+        Step::Merge { .. } => return refuse("it concerns two shards"),
     }
     entry.epoch.membership += 1;
     Ok(None)
@@ -96,6 +98,9 @@ pub fn apply_directive(
     now_unix_ms: u64,
 ) -> Result<(), String> {
     let new_id = ShardId(view.shards.keys().next_back().map_or(0, |id| id.0) + 1);
+    if let [Step::Merge { right, .. }] = directive.steps[..] {
+        return merge(view, directive.shard, right, now_unix_ms);
+    }
     let shard = view.shards.get(&directive.shard).ok_or("no such shard")?;
     let mut entry = elect(view, shard);
     let mut right = None;
@@ -123,6 +128,36 @@ pub fn apply_directive(
     }
     view.shards.insert(directive.shard, after);
     history.entry(directive.shard).or_default().push(now_unix_ms);
+    Ok(())
+}
+
+fn merge(
+    view: &mut ClusterView,
+    left: ShardId,
+    right: ShardId,
+    now_unix_ms: u64,
+) -> Result<(), String> {
+    let gone = view.shards.remove(&right).ok_or("no such right shard")?;
+    let shard = view.shards.get_mut(&left).ok_or("no such left shard")?;
+    let nodes = |e: &ShardEntry| {
+        let mut nodes: Vec<_> = e.replicas.iter().map(|r| r.node_id).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    if nodes(&shard.entry) != nodes(&gone.entry) {
+        return Err("the shards lie on different nodes".into());
+    }
+    shard.entry.range =
+        shard.entry.range.join(&gone.entry.range).ok_or("the shards do not adjoin")?;
+    shard.entry.epoch.shape = shard.entry.epoch.shape.max(gone.entry.epoch.shape) + 1;
+    for (region, rate) in gone.arrivals {
+        let sum = shard.arrivals.entry(region).or_default();
+        sum.reads_per_s += rate.reads_per_s;
+        sum.writes_per_s += rate.writes_per_s;
+    }
+    shard.size_bytes += gone.size_bytes;
+    shard.access_octiles.extend(gone.access_octiles);
+    shard.changed_unix_ms = now_unix_ms;
     Ok(())
 }
 

@@ -206,7 +206,8 @@ async fn plan_and_record(
     let work = tokio::task::spawn_blocking(move || {
         let (view, policy) = (seen, rules);
         let forecasts = forecasts(&shared, now_unix_ms);
-        let busy = open.iter().filter(|e| e.state.is_active()).map(|e| e.directive.shard).collect();
+        let active = open.iter().filter(|e| e.state.is_active());
+        let busy = active.flat_map(|e| e.directive.shards()).collect();
         let (policy_version, mode, drains) = {
             let live = shared.live();
             let wanted_empty = live.drains.iter().filter(|d| d.state != "cancelled");

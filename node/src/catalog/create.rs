@@ -3,8 +3,8 @@
 use super::{Catalog, Placement, TableRecord, place};
 use futures::future::try_join_all;
 use isobar_api::{
-    ApiError, ErrorCode, KeyRange, NodeId, Replica, ShardDescriptor, ShardId, TableId, Version,
-    limits,
+    ApiError, ErrorCode, KeyRange, Merging, NodeId, Replica, ShardDescriptor, ShardId, TableId,
+    Version, limits,
     proto::EnsureReplicaRequest,
     report::MemberInfo,
     table::{TableInfo, TableSpec, TableState},
@@ -149,6 +149,7 @@ impl Catalog {
             table_id: info.table_id,
             range: placement.range.clone(),
             shape: 1,
+            merging: Merging::default(),
             next_replica_id: placement.replicas.len() as u64 + 1,
             rule: info.spec.rule.clone(),
         };

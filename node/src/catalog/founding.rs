@@ -9,7 +9,7 @@ use crate::{
     shard::keys,
 };
 use isobar_api::{
-    ApiError, ErrorCode, KeyRange, NodeId, ShardDescriptor,
+    ApiError, ErrorCode, KeyRange, Merging, NodeId, ShardDescriptor,
     report::MemberInfo,
     table::{AckLevel, TableRule},
 };
@@ -163,6 +163,7 @@ impl Founding {
             table_id: META_TABLE,
             range: KeyRange::all(),
             shape: 1,
+            merging: Merging::default(),
             next_replica_id: voters as u64 + 1,
             rule: TableRule {
                 regions: Vec::new(),

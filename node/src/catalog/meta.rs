@@ -133,7 +133,12 @@ impl MetaClient {
         Err(ApiError::new(ErrorCode::Unavailable, format!("counter {counter} is contended")))
     }
 
-    /// The leader of a shard as gossip has it.
+    /// Who leads what, as gossip has it.
+    pub fn hints(&self) -> &ShardHints {
+        &self.hints
+    }
+
+    /// The leader of a shard, as gossip has it.
     pub fn hinted_leader(&self, shard: isobar_api::ShardId) -> Option<NodeId> {
         self.hints.get(shard).and_then(|entry| entry.leader)
     }

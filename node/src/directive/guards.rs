@@ -29,6 +29,7 @@ pub(super) fn already_done(replica: &Replica, step: &Step) -> bool {
         Step::Promote { node } => on(node).is_some_and(|m| m.role == ReplicaRole::Voter),
         Step::TransferLeader { node } => replica.leader_node() == Some(*node),
         Step::RemoveReplica { node } => on(node).is_none(),
+        Step::Merge { right, .. } => replica.state.subsumed().contains(right),
     }
 }
 
@@ -48,6 +49,14 @@ pub(super) fn settled(replica: &Replica) -> Result<(), Refusal> {
         return Err(Refusal::NotNow { why: "a membership change is half-way".into() });
     }
     Ok(())
+}
+
+/// No merge is about to end it.
+pub(super) fn unfrozen(replica: &Replica) -> Result<(), Refusal> {
+    match replica.state.frozen() {
+        Some(frozen) => Err(Refusal::NotNow { why: format!("{} takes it over", frozen.into) }),
+        None => Ok(()),
+    }
 }
 
 /// How far a replica is behind the leader, from the leader's own bookkeeping.

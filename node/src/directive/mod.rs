@@ -7,9 +7,11 @@
 //! A step runs in a task of its own: a caller that goes away does not stop it, one that comes back joins it.
 
 mod guards;
+mod merge;
 mod steps;
 mod terms;
 
+pub(crate) use steps::COMMIT_WITHIN;
 pub use terms::Terms;
 
 use crate::{
@@ -177,6 +179,9 @@ impl Directives {
             Step::Promote { node } => self.promote(replica, *node).await,
             Step::TransferLeader { node } => self.transfer_leader(replica, *node, abort).await,
             Step::RemoveReplica { node } => self.remove_replica(replica, *node).await,
+            Step::Merge { right, right_epoch } => {
+                self.merge(order, replica, (*right, *right_epoch), abort).await
+            }
         };
         let done = match done {
             Ok(done) => done,
@@ -190,10 +195,12 @@ impl Directives {
             copied_bytes: done.copied_bytes,
             already: done.already,
         };
-        // A split remembers its result itself; after a transfer this node cannot, and need not: asking again
+        // Splits and merges remember their results themselves; after a transfer this node cannot, and need not: asking again
         // finds the leader where it should be.
-        let noted_elsewhere =
-            matches!(order.step, Step::Split { .. } | Step::TransferLeader { .. });
+        let noted_elsewhere = matches!(
+            order.step,
+            Step::Split { .. } | Step::Merge { .. } | Step::TransferLeader { .. }
+        );
         let note = Command::NoteStep(StepNote::new(&result));
         if !noted_elsewhere && let Err(refusal) = steps::propose(replica, note).await {
             tracing::warn!(%refusal, "the result could not be stored; a repeat will find the step done");

@@ -29,7 +29,7 @@ const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
 const MEMBERSHIP_WITHIN: Duration = Duration::from_secs(15);
 /// A step of a group without a quorum ends after this, so that the shard is not busy for ever. What was logged may
 /// still be done later; a repeat of the step finds it.
-const COMMIT_WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const COMMIT_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a step brought about besides the new epoch.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub(super) struct Done {
     pub(super) already: bool,
 }
 
-fn already() -> Done {
+pub(super) fn already() -> Done {
     Done { already: true, ..Done::default() }
 }
 
@@ -54,6 +54,7 @@ impl Directives {
         let at_key = key_from_text(at_key).map_err(malformed)?;
         let descriptor = guards::descriptor(replica)?;
         guards::settled(replica)?;
+        guards::unfrozen(replica)?;
         if descriptor.range.split_at(&at_key).is_none() {
             return Err(Refusal::KeyOutside { range: descriptor.range.to_string() });
         }
@@ -66,7 +67,7 @@ impl Directives {
             directive_id: order.directive_id.0,
             step_index: order.step_index,
         };
-        match in_time(replica.propose_split(command)).await? {
+        match in_time(replica.propose_alone(Command::Split(command))).await? {
             CommandResult::Split { .. } => Ok(Done { new_shard: Some(child), ..Done::default() }),
             CommandResult::Refused(why) => Err(Refusal::NotNow { why }),
             other => Err(Refusal::NotNow { why: format!("answered by {other}") }),
@@ -127,6 +128,9 @@ impl Directives {
             }
             if !replica.is_leader() {
                 return Err(Refusal::NotLeader { leader: replica.leader_node() });
+            }
+            if let Some(why) = replica.fault() {
+                return Err(Refusal::StorageFault { why });
             }
             if guards::caught_up(replica, learner).is_ok() {
                 return Ok(());
@@ -230,6 +234,7 @@ impl Directives {
         replica: &Arc<Replica>,
         change: ChangeMembers<u64, RaftNode>,
     ) -> Result<(), Refusal> {
+        guards::unfrozen(replica)?;
         let last_membership_log_id = {
             let metrics = replica.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -290,14 +295,16 @@ pub(super) async fn propose(replica: &Replica, command: Command) -> Result<Comma
     in_time(replica.propose(command)).await.map(|(_, result)| result)
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, Refusal> {
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, Refusal> {
     match tokio::time::timeout(COMMIT_WITHIN, work).await {
         Ok(answer) => answer.map_err(not_now),
         Err(_) => Err(Refusal::NotNow { why: "it was not committed in time".into() }),
     }
 }
 
-fn not_now(error: ApiError) -> Refusal {
+pub(super) fn not_now(error: ApiError) -> Refusal {
     match error.code {
         ErrorCode::NotLeader => {
             Refusal::NotLeader { leader: error.shards.first().and_then(|e| e.leader) }

@@ -117,7 +117,7 @@ async fn a_write_behind_a_split_is_not_acknowledged_before_it_is_known_to_be_ins
     let logged = last();
     let splitting = tokio::spawn({
         let replica = replica.clone();
-        async move { replica.propose_split(split_command()).await }
+        async move { replica.propose_alone(crate::shard::Command::Split(split_command())).await }
     });
     while last() == logged {
         tokio::time::sleep(Duration::from_millis(5)).await;

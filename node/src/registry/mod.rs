@@ -15,14 +15,14 @@ use crate::{
     },
     engine::{Engine, EngineError, Scan, Space, WriteBatch, offload},
     replica::{Replica, error_chain, fault_code},
-    shard::{LocalReplica, Seed, ShardEvent, ShardStateMachine, keys},
+    shard::{Host, LocalReplica, Seed, ShardEvent, ShardStateMachine, finish_interrupted, keys},
     transport::Transport,
 };
 use isobar_api::{
     ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardId, TableId,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc, OnceLock, RwLock,
@@ -56,7 +56,7 @@ struct Inner {
     data_dir: PathBuf,
     cluster_id: OnceLock<String>,
     incarnation: OnceLock<u64>,
-    events: mpsc::UnboundedSender<ShardEvent>,
+    host: Host,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
     faulted: RwLock<BTreeMap<ShardId, Faulted>>,
     entries_replayed: AtomicU64,
@@ -83,7 +83,7 @@ impl Registry {
     ) -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "one event per applied split; apply must not wait for the registry"
+            reason = "one event per applied split or merge; apply must not wait for the registry"
         )]
         let (events, mut receiver) = mpsc::unbounded_channel();
         let inner = Inner {
@@ -95,7 +95,7 @@ impl Registry {
             data_dir,
             cluster_id: OnceLock::new(),
             incarnation: OnceLock::new(),
-            events,
+            host: Host::new(events),
             replicas: RwLock::default(),
             faulted: RwLock::default(),
             entries_replayed: AtomicU64::new(0),
@@ -104,9 +104,17 @@ impl Registry {
         let registry = Self { inner: Arc::new(inner) };
         let weak = Arc::downgrade(&registry.inner);
         tokio::spawn(async move {
-            while let Some(ShardEvent::SplitApplied { parent, child }) = receiver.recv().await {
+            while let Some(event) = receiver.recv().await {
                 let Some(inner) = weak.upgrade() else { return };
-                Self { inner }.start_child(parent, child).await;
+                let registry = Self { inner };
+                match event {
+                    ShardEvent::SplitApplied { parent, child } => {
+                        registry.start_child(parent, child).await;
+                    }
+                    ShardEvent::Subsumed { survivor, right } => {
+                        registry.end_subsumed(survivor, right).await;
+                    }
+                }
             }
         });
         registry
@@ -114,18 +122,43 @@ impl Registry {
 
     /// Opens every replica that the state engine lists. What cannot be opened is kept aside.
     pub async fn open_all(&self) -> Result<(), EngineError> {
-        let (start, end) = keys::node::replicas();
+        let _one = self.inner.changing.lock().await;
+        let state = &self.inner.state;
+        for shard in self.listed(keys::node::replicas())? {
+            // It may take others over, so it comes before any of them is opened. Why it fails is told by the opening.
+            if let Err(error) = finish_interrupted(&**state, shard) {
+                tracing::error!(%shard, error = %error.message(), "an installation cannot be finished");
+            }
+        }
+        let mut held = Vec::new();
+        for shard in self.listed(keys::node::replicas())? {
+            if let Some(stored) = state.get(Space::Meta, &keys::node::replica(shard))? {
+                held.push((shard, read_local(&stored)?));
+            }
+        }
+        // From the right: a group that runs may apply a merge, and its right neighbour must be open by then.
+        held.sort_by(|(_, a), (_, b)| (b.table_id, &b.start).cmp(&(a.table_id, &a.start)));
+        for (shard, local) in held {
+            self.open_one(shard, local).await;
+        }
+        for shard in self.listed(keys::node::logs_left())? {
+            if let Err(error) = self.destroy_log_left(shard).await {
+                tracing::warn!(%shard, %error, "the log of a subsumed shard stays for now");
+            }
+        }
+        Ok(())
+    }
+
+    /// The shards that keys of a range of the node's own facts end with.
+    fn listed(&self, (start, end): (Vec<u8>, Vec<u8>)) -> Result<Vec<ShardId>, EngineError> {
+        let mut shards = Vec::new();
         let mut scan = Some(Scan::range(start, Some(end)));
         while let Some(page_scan) = scan {
             let page = self.inner.state.scan(Space::Meta, &page_scan)?;
-            for (key, stored) in &page.rows {
-                let id = key.get(key.len().saturating_sub(8)..).and_then(|b| b.try_into().ok());
-                let shard = ShardId(id.map_or(0, u64::from_be_bytes));
-                self.open_one(shard, read_local(stored)?).await;
-            }
+            shards.extend(page.rows.iter().map(|(key, _)| keys::last_shard(key)));
             scan = page_scan.after(&page);
         }
-        Ok(())
+        Ok(shards)
     }
 
     async fn open_one(&self, shard: ShardId, local: LocalReplica) {
@@ -154,6 +187,17 @@ impl Registry {
     /// Log entries that the rows of all replicas together were behind when they were opened.
     pub fn entries_replayed(&self) -> u64 {
         self.inner.entries_replayed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a replica of a shard is here, in service or not.
+    pub fn holds(&self, shard: ShardId) -> bool {
+        self.get(shard).is_some() || self.faulted().contains_key(&shard)
+    }
+
+    /// The replica here that a shard is part of now, if it was subsumed.
+    pub fn survivor_of(&self, shard: ShardId) -> Option<Arc<Replica>> {
+        let replicas = self.inner.replicas.read().expect("no holder of this lock panics");
+        replicas.values().find(|replica| replica.state.subsumed().contains(&shard)).cloned()
     }
 
     /// Replicas out of service.
@@ -282,21 +326,37 @@ impl Registry {
         if self.faulted().contains_key(&shard) {
             return refused(format!("a faulted replica of {shard} is still here"));
         }
-        match self.holder_of(shard, descriptor.table_id, &descriptor.range) {
-            Some(other) => refused(format!("{other} holds some of these keys here")),
+        self.check_unheld(descriptor, &BTreeSet::new())
+    }
+
+    /// Refuses keys that another replica here holds, unless that shard is part of this one.
+    pub(crate) fn check_unheld(
+        &self,
+        descriptor: &ShardDescriptor,
+        parts: &BTreeSet<ShardId>,
+    ) -> Result<(), ApiError> {
+        let mut others =
+            self.holders_of(descriptor.shard_id, descriptor.table_id, &descriptor.range);
+        others.retain(|other| !parts.contains(other));
+        match others.first() {
+            Some(other) => {
+                let message = format!("{other} holds some of these keys here");
+                Err(ApiError::new(ErrorCode::Refused, message))
+            }
             None => Ok(()),
         }
     }
 
-    /// Another replica here, in service or not, that holds or waits for some of these rows.
-    fn holder_of(&self, except: ShardId, table: TableId, range: &KeyRange) -> Option<ShardId> {
+    /// Other replicas here, in service or not, that hold or wait for some of these rows.
+    fn holders_of(&self, except: ShardId, table: TableId, range: &KeyRange) -> Vec<ShardId> {
         let running = self.all().into_iter().map(|r| (r.shard_id, r.extent()));
         let faulted = self.faulted().into_iter().map(|(shard, f)| (shard, f.local));
         let meets = |local: &LocalReplica| local.table_id == table && local.range().overlaps(range);
         running
             .chain(faulted)
-            .find(|(shard, local)| *shard != except && meets(local))
+            .filter(|(shard, local)| *shard != except && meets(local))
             .map(|(shard, _)| shard)
+            .collect()
     }
 
     async fn write_durably(&self, batch: WriteBatch) -> Result<(), ApiError> {
@@ -342,7 +402,7 @@ impl Registry {
         let inner = &self.inner;
         let replica = local.replica_id;
         let machine =
-            ShardStateMachine::open(inner.state.clone(), shard, replica, inner.events.clone())?;
+            ShardStateMachine::open(inner.state.clone(), shard, replica, inner.host.clone())?;
         let state = machine.state();
         let log: RaftLogStore<TypeConfig> =
             RaftLogStore::open(&inner.log, shard.0, machine.last_applied()).await?;

@@ -55,7 +55,7 @@ impl Registry {
     ) -> Result<(), ApiError> {
         let range = local.range();
         let mut batch = WriteBatch::new();
-        match self.holder_of(shard, local.table_id, &range) {
+        match self.holders_of(shard, local.table_id, &range).first() {
             None => {
                 let (start, end) = keys::rows(local.table_id, &range);
                 batch.delete_range(Space::Data, start, end);
@@ -72,6 +72,32 @@ impl Registry {
         batch.put(Space::Meta, keys::node::tombstone(shard), replica.0.to_be_bytes().to_vec());
         self.write_durably(batch).await?;
         Ok(self.inner.log.destroy(shard.0).await?)
+    }
+
+    /// Ends the group of a shard that is part of another one now. Its records are gone already, its rows stay.
+    pub(super) async fn end_subsumed(&self, survivor: ShardId, right: ShardId) {
+        let _one = self.inner.changing.lock().await;
+        let present =
+            self.inner.replicas.write().expect("no holder of this lock panics").remove(&right);
+        if let Some(present) = present {
+            let _ = present.raft.shutdown().await;
+        }
+        self.inner.faulted.write().expect("no holder of this lock panics").remove(&right);
+        match self.destroy_log_left(right).await {
+            Ok(()) => tracing::info!(%survivor, %right, "a shard was merged into its neighbour"),
+            Err(error) => {
+                tracing::warn!(%right, %error, "the log of a subsumed shard stays until the next start");
+            }
+        }
+    }
+
+    /// Destroys the log of a subsumed shard. Until its end is durable, a crash brings the shard back, with its log.
+    pub(super) async fn destroy_log_left(&self, shard: ShardId) -> Result<(), ApiError> {
+        self.write_durably(WriteBatch::new()).await?;
+        self.inner.log.destroy(shard.0).await?;
+        let mut done = WriteBatch::new();
+        done.delete(Space::Meta, keys::node::log_left(shard));
+        Ok(self.inner.state.write(done)?)
     }
 
     /// Retires a replica if the shard's confirmed leader says that it is no member any more.

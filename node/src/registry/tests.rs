@@ -6,11 +6,11 @@ use crate::{
     engine::{EngineRead, MemoryEngine},
     kv::KvService,
     members::Members,
-    shard::SplitCommand,
+    shard::{Command, SplitCommand},
 };
 use futures::FutureExt;
 use isobar_api::{
-    Region, Replica as Member, ReplicaRole,
+    Merging, Region, Replica as Member, ReplicaRole,
     proto::{GetOp, KvItem, KvRequest, ReadLevel, ReadOptions, kv_item::Op, kv_result},
     report::{MemberInfo, NodeLoad},
     rtt::RttMatrix,
@@ -58,6 +58,7 @@ pub(crate) fn descriptor(shard: u64, range: (&str, &str)) -> ShardDescriptor {
         table_id: TableId(1),
         range: KeyRange { start: range.0.into(), end: range.1.into() },
         shape: 1,
+        merging: Merging::default(),
         next_replica_id: 2,
         rule: serde_json::from_str(r#"{"replicas":1,"replicas_max":3}"#).unwrap(),
     }
@@ -95,7 +96,7 @@ pub(crate) fn split_command() -> SplitCommand {
 }
 
 async fn split(registry: &Registry, parent: &Arc<Replica>) {
-    parent.propose_split(split_command()).await.unwrap();
+    parent.propose_alone(Command::Split(split_command())).await.unwrap();
     while registry.get(ShardId(6)).is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -3,9 +3,10 @@
 use super::{
     command::{CommandResult, SplitCommand, StepNote, WriteCommand, WriteOutcome},
     keys,
+    merge::put_subsumed,
     row::Row,
     session::Seen,
-    state::{AppliedState, LocalReplica},
+    state::{AppliedState, LocalReplica, ShardEvent},
     state_machine::ShardStateMachine,
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     planted::{NO_EPOCH_CHECK, REUSE_REPLICA_ID, SKIP_DEDUP, is_planted},
 };
 use isobar_api::{
-    DirectiveId, Epoch, NodeId, ReplicaId, ShardDescriptor, Version, directive::StepResult,
+    DirectiveId, Epoch, Merging, NodeId, ReplicaId, ShardDescriptor, Version, directive::StepResult,
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -43,7 +44,8 @@ impl ShardStateMachine {
         earlier: &mut Earlier,
         batch: &mut WriteBatch,
     ) -> Result<WriteOutcome, EngineError> {
-        match self.sessions.seen(&*self.engine, &write.client_id, write.sequence)? {
+        let request = (&write.client_id, write.sequence);
+        match self.sessions.seen(&*self.engine, request, &write.mutations)? {
             _ if is_planted(SKIP_DEDUP) => {}
             Seen::Before(outcome) => return Ok(as_repeated(outcome)),
             Seen::Expired => return Ok(WriteOutcome::SequenceExpired),
@@ -52,6 +54,9 @@ impl ShardStateMachine {
         let Some(descriptor) = &self.descriptor else {
             return Ok(WriteOutcome::OutsideRange);
         };
+        if descriptor.merging.frozen.is_some() {
+            return Ok(WriteOutcome::Frozen);
+        }
         let inside = write.mutations.iter().all(|m| descriptor.range.contains(&m.key));
         if !inside && !is_planted(NO_EPOCH_CHECK) {
             return Ok(WriteOutcome::OutsideRange);
@@ -125,13 +130,21 @@ impl ShardStateMachine {
         if self.applied.is_joint() {
             return refused("a membership change is half-way");
         }
+        if descriptor.merging.frozen.is_some() {
+            return refused("the shard is about to be merged");
+        }
         let Some((left, right)) = descriptor.range.split_at(&split.at_key) else {
             return refused("the key is not strictly inside the shard");
         };
         let shape = descriptor.shape + 1;
         let parent = ShardDescriptor { range: left, shape, ..(*descriptor).clone() };
-        let child =
-            ShardDescriptor { shard_id: split.child, range: right, shape, ..(*descriptor).clone() };
+        let child = ShardDescriptor {
+            shard_id: split.child,
+            range: right,
+            shape,
+            merging: Merging::default(),
+            ..(*descriptor).clone()
+        };
         let result = StepResult {
             directive_id: DirectiveId(split.directive_id),
             step_index: split.step_index,
@@ -175,7 +188,9 @@ impl ShardStateMachine {
         LocalReplica::of(self.replica_id, child).put(child.shard_id, batch);
         batch.put(Space::Meta, keys::applied(child.shard_id), encode(&applied));
         self.put_descriptor(child, batch);
-        self.split_children.push(child.shard_id);
+        put_subsumed(child.shard_id, &self.subsumed, batch);
+        let (parent, child) = (self.shard_id, child.shard_id);
+        self.news.push(ShardEvent::SplitApplied { parent, child });
         Ok(())
     }
 
@@ -183,6 +198,9 @@ impl ShardStateMachine {
         let Some(descriptor) = self.descriptor.clone() else {
             return CommandResult::Refused("the shard has no state yet".into());
         };
+        if descriptor.merging.frozen.is_some() {
+            return CommandResult::Refused("the shard is about to be merged".into());
+        }
         let id = ReplicaId(descriptor.next_replica_id);
         let taken = u64::from(!is_planted(REUSE_REPLICA_ID));
         let next = ShardDescriptor { next_replica_id: id.0 + taken, ..(*descriptor).clone() };

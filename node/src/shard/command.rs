@@ -23,6 +23,22 @@ pub enum Command {
         /// Hybrid clock reading.
         before_hlc: u64,
     },
+    /// Take no more requests: the left neighbour is about to subsume the shard.
+    Freeze(FreezeCommand),
+    /// Take requests again: the survivor has called the merge off.
+    Thaw {
+        /// Log index of the freeze.
+        index: u64,
+    },
+    /// Take over the right neighbour.
+    Subsume(SubsumeCommand),
+    /// Never take over the right neighbour in this round, unless it was done already.
+    CallOff {
+        /// The right neighbour.
+        right: ShardId,
+        /// The round.
+        round: u64,
+    },
 }
 
 /// Writes that share one log entry. What an entry costs in the log, on the way to the followers and in their state is
@@ -113,6 +129,44 @@ pub struct SplitCommand {
     pub step_index: u32,
 }
 
+/// What a shard is frozen for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FreezeCommand {
+    /// The shard that is to subsume it.
+    pub into: ShardId,
+    /// The survivor's round.
+    pub round: u64,
+    /// The shape the shard must have.
+    pub expected_shape: u64,
+    /// The membership it must have.
+    pub expected_membership: u64,
+}
+
+/// Take over the right neighbour, which every replica here has beside it, frozen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubsumeCommand {
+    /// The right neighbour.
+    pub right: ShardId,
+    /// Its first key.
+    pub right_start: Vec<u8>,
+    /// The end of its keys.
+    pub right_end: Vec<u8>,
+    /// Its shape.
+    pub right_shape: u64,
+    /// Log index, in its group, at which it was frozen.
+    pub freeze_index: u64,
+    /// The survivor's round in which it was frozen.
+    pub round: u64,
+    /// The shape the survivor must have.
+    pub expected_shape: u64,
+    /// The membership the survivor must have: on the nodes of these replicas the right one is known to be frozen.
+    pub expected_membership: u64,
+    /// The directive and step it belongs to.
+    pub directive_id: u64,
+    /// The step.
+    pub step_index: u32,
+}
+
 /// A step result as stored, in its JSON form (the wire's form, so that it may gain fields).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepNote {
@@ -151,6 +205,15 @@ pub enum CommandResult {
     },
     /// The command does not fit the state it met; nothing was changed.
     Refused(String),
+    /// The shard is frozen, since this log index.
+    Frozen {
+        /// Log index of the freeze.
+        index: u64,
+    },
+    /// The right neighbour is part of the shard.
+    Subsumed,
+    /// The merge will never be done.
+    CalledOff,
 }
 
 /// What became of a write.
@@ -174,6 +237,8 @@ pub enum WriteOutcome {
     OutsideRange,
     /// The sequence number was acknowledged before.
     SequenceExpired,
+    /// The shard is frozen; nothing was changed.
+    Frozen,
 }
 
 impl fmt::Display for Command {
@@ -186,6 +251,10 @@ impl fmt::Display for Command {
                 write!(f, "note d{} step {}", note.directive_id, note.step_index)
             }
             Self::ExpireSessions { before_hlc } => write!(f, "expire sessions before {before_hlc}"),
+            Self::Freeze(freeze) => write!(f, "freeze for {}", freeze.into),
+            Self::Thaw { index } => write!(f, "thaw the freeze at {index}"),
+            Self::Subsume(subsume) => write!(f, "subsume {}", subsume.right),
+            Self::CallOff { right, .. } => write!(f, "call off the merge with {right}"),
         }
     }
 }

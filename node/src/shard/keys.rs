@@ -5,12 +5,14 @@
 //! | Data     | table `u64` · user key                                | row |
 //! | Sessions | shard `u64` · `c` · client (16 bytes)                 | session |
 //! | Sessions | shard `u64` · `r` · client (16 bytes) · page `u64`    | outcomes of 64 sequences |
+//! | Sessions | shard `u64` · `p` · client (16 bytes)                 | what was acknowledged in parts of the keys |
 //! | Meta     | shard `u64` · `d`, `a`, `i`                           | descriptor, applied state, installing mark |
+//! | Meta     | shard `u64` · `m` · shard `u64`                       | that the second is part of the first |
 //! | Meta     | shard `u64` · `x` · directive `u64` · step `u32`      | step result |
 //! | Staging  | shard `u64` · attempt (8 bytes) · chunk `u32`         | received chunk |
 //! | Meta     | `0xff…` (see [`node`])                                | facts about the node itself |
 //!
-//! Rows are keyed by table, not by shard: a split moves no row.
+//! Rows are keyed by table, not by shard: splits and merges move no row.
 
 use super::command::ClientId;
 use crate::engine::Scan;
@@ -76,6 +78,13 @@ pub fn outcome_pages(shard: ShardId, client: &ClientId) -> (Vec<u8>, Vec<u8>) {
     (start, end)
 }
 
+/// What a client has acknowledged in parts of the keys.
+pub fn session_parts(shard: ShardId, client: &ClientId) -> Vec<u8> {
+    let mut key = prefix(shard, b'p');
+    key.extend_from_slice(client);
+    key
+}
+
 /// The number in the key of a page of outcomes.
 pub fn page_number(outcome_page: &[u8]) -> u64 {
     outcome_page.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
@@ -118,6 +127,23 @@ pub fn step(shard: ShardId, directive: u64, step: u32) -> Vec<u8> {
 /// Bounds of all step results of a shard.
 pub fn steps(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
     (prefix(shard, b'x'), prefix(shard, b'x' + 1))
+}
+
+/// That a shard was subsumed by another, or by one that became part of it.
+pub fn subsumed(survivor: ShardId, right: ShardId) -> Vec<u8> {
+    let mut key = prefix(survivor, b'm');
+    key.extend_from_slice(&right.0.to_be_bytes());
+    key
+}
+
+/// Bounds of all that a shard has subsumed.
+pub fn all_subsumed(survivor: ShardId) -> (Vec<u8>, Vec<u8>) {
+    (prefix(survivor, b'm'), prefix(survivor, b'm' + 1))
+}
+
+/// The shard at the end of a key, such as the one that was subsumed.
+pub fn last_shard(key: &[u8]) -> ShardId {
+    ShardId(key.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
 }
 
 /// A received chunk.
@@ -167,6 +193,16 @@ pub mod node {
     /// Highest replica id of a shard that was removed from this node.
     pub fn tombstone(shard: ShardId) -> Vec<u8> {
         [&key("tombstone/"), shard.0.to_be_bytes().as_slice()].concat()
+    }
+
+    /// That the log of a subsumed shard is still to be destroyed.
+    pub fn log_left(shard: ShardId) -> Vec<u8> {
+        [&key("log-left/"), shard.0.to_be_bytes().as_slice()].concat()
+    }
+
+    /// Bounds of all logs to be destroyed.
+    pub fn logs_left() -> (Vec<u8>, Vec<u8>) {
+        (key("log-left/"), super::after_prefix(&key("log-left/")))
     }
 
     /// That the founding of the cluster is complete.

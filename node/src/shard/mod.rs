@@ -8,6 +8,9 @@
 mod apply;
 pub mod command;
 pub mod keys;
+mod merge;
+#[cfg(test)]
+mod merge_tests;
 pub mod row;
 mod session;
 mod snapshot;
@@ -17,10 +20,10 @@ mod state_machine;
 pub(crate) mod tests;
 
 pub use command::{
-    Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteGroup,
-    WriteOutcome,
+    Command, CommandResult, FreezeCommand, Mutation, SplitCommand, StepNote, SubsumeCommand,
+    WriteCommand, WriteGroup, WriteOutcome,
 };
 pub(crate) use session::any_silent;
-pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging};
-pub use state::{AppliedState, LocalReplica, RowsHeld, ShardEvent, ShardState};
+pub use snapshot::{Cursor, LocalSnapshot, ShardSnapshot, Staging, finish_interrupted};
+pub use state::{AppliedState, Host, LocalReplica, RowsHeld, ShardEvent, ShardState};
 pub use state_machine::{Seed, ShardStateMachine};

@@ -5,7 +5,7 @@
 //! what else the client has open.
 
 use super::{
-    command::{ClientId, WriteOutcome},
+    command::{ClientId, Mutation, WriteOutcome},
     keys,
 };
 use crate::{
@@ -26,6 +26,10 @@ const CACHED_MAX: usize = 200_000;
 const EXPIRED_MAX: usize = 1_000;
 
 type Outcomes = BTreeMap<u64, WriteOutcome>;
+
+/// From each of these keys on, up to the next one, everything below the number was acknowledged. Before a merge the two
+/// shards were told separately; what one of them was told says nothing of requests that are still open in the other.
+type Parts = Vec<(Vec<u8>, u64)>;
 
 /// One client's place, as stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,10 @@ struct Session {
     pages: BTreeSet<u64>,
     /// Pages whose outcomes changed since they were written.
     changed: BTreeSet<u64>,
+    /// Acknowledged beyond `low`, in parts of the keys.
+    parts: Parts,
+    /// Whether the parts changed since they were written.
+    parts_changed: bool,
 }
 
 /// What is known of a request before it is applied.
@@ -122,11 +130,11 @@ impl Sessions {
     pub(super) fn seen(
         &mut self,
         engine: &dyn Engine,
-        client: &ClientId,
-        sequence: u64,
+        (client, sequence): (&ClientId, u64),
+        mutations: &[Mutation],
     ) -> Result<Seen, EngineError> {
         let session = self.load(engine, client)?;
-        if sequence < session.low {
+        if sequence < session.low_of(mutations) {
             return Ok(Seen::Expired);
         }
         Ok(session.outcomes.get(&sequence).cloned().map_or(Seen::New, Seen::Before))
@@ -150,6 +158,10 @@ impl Sessions {
         session.changed.insert(sequence / PAGE);
         while session.outcomes.first_key_value().is_some_and(|(first, _)| *first < session.low) {
             session.outcomes.pop_first();
+        }
+        if session.parts.iter().all(|(_, low)| *low <= session.low) {
+            session.parts_changed |= !session.parts.is_empty();
+            session.parts.clear();
         }
         let holds = session.outcomes.len();
         self.cached = self.cached + holds - held;
@@ -191,11 +203,34 @@ impl Sessions {
                     batch.delete(Space::Sessions, key.clone());
                     let (first, end) = keys::outcome_pages(self.shard, &client);
                     batch.delete_range(Space::Sessions, first, end);
+                    batch.delete(Space::Sessions, keys::session_parts(self.shard, &client));
                     let gone = self.cache.remove(&client);
                     self.cached -= gone.map_or(0, |session| session.outcomes.len());
                     dropped += 1;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Takes over every session of the right neighbour, so that a retry that meets the survivor is still recognised.
+    /// `starts`: the first keys of this shard and of the other one.
+    pub(super) fn absorb(
+        &mut self,
+        engine: &dyn Engine,
+        right: ShardId,
+        starts: (&[u8], &[u8]),
+    ) -> Result<(), EngineError> {
+        let mut clients = clients_of(engine, self.shard)?;
+        clients.append(&mut clients_of(engine, right)?);
+        for client in clients {
+            let theirs = read(engine, right, &client)?;
+            let ours = self.load(engine, &client)?;
+            let held = ours.outcomes.len();
+            ours.absorb(theirs, starts);
+            let holds = ours.outcomes.len();
+            self.cached = self.cached + holds - held;
+            self.changed.insert(client);
         }
         Ok(())
     }
@@ -221,6 +256,43 @@ impl Sessions {
 }
 
 impl Session {
+    /// Every request for these keys with a lower number was acknowledged.
+    fn low_of(&self, mutations: &[Mutation]) -> u64 {
+        let of_parts = mutations.iter().map(|mutation| self.part_at(&mutation.key)).min();
+        self.low.max(of_parts.unwrap_or(0))
+    }
+
+    fn part_at(&self, key: &[u8]) -> u64 {
+        let begun = self.parts.iter().take_while(|(start, _)| start.as_slice() <= key);
+        begun.last().map_or(0, |(_, low)| *low)
+    }
+
+    /// What was acknowledged in the keys from `start` to `end`.
+    fn parts_in(&self, start: &[u8], end: Option<&[u8]>) -> Parts {
+        let inside = |at: &[u8]| at > start && end.is_none_or(|end| at < end);
+        let later = self.parts.iter().filter(|(at, _)| inside(at));
+        let later = later.map(|(at, low)| (at.clone(), self.low.max(*low)));
+        std::iter::once((start.to_vec(), self.low.max(self.part_at(start)))).chain(later).collect()
+    }
+
+    fn absorb(&mut self, theirs: Self, (start, right_start): (&[u8], &[u8])) {
+        let mut parts = self.parts_in(start, Some(right_start));
+        parts.extend(theirs.parts_in(right_start, None));
+        parts.dedup_by(|later, earlier| later.1 == earlier.1);
+        self.low = parts.iter().map(|(_, low)| *low).min().unwrap_or(0);
+        if parts.len() == 1 {
+            parts.clear();
+        }
+        self.parts_changed |= !parts.is_empty() || !self.parts.is_empty();
+        self.parts = parts;
+        self.last_hlc = self.last_hlc.max(theirs.last_hlc);
+        for (sequence, outcome) in theirs.outcomes {
+            // Both have it where they are halves of a shard that was cut.
+            self.outcomes.entry(sequence).or_insert(outcome);
+            self.changed.insert(sequence / PAGE);
+        }
+    }
+
     fn write(&mut self, shard: ShardId, client: &ClientId, batch: &mut WriteBatch) {
         let inline = self.outcomes.len() <= INLINE_MAX;
         let mut rewritten = std::mem::take(&mut self.changed);
@@ -235,6 +307,14 @@ impl Session {
             outcomes: inline.then(|| self.outcomes.clone()),
         };
         batch.put(Space::Sessions, keys::session(shard, client), encode(&record));
+        if std::mem::take(&mut self.parts_changed) {
+            let key = keys::session_parts(shard, client);
+            if self.parts.is_empty() {
+                batch.delete(Space::Sessions, key);
+            } else {
+                batch.put(Space::Sessions, key, encode(&self.parts));
+            }
+        }
         let gone = |page: &u64| inline || (page + 1) * PAGE <= self.low;
         for page in self.pages.extract_if(.., gone) {
             batch.delete(Space::Sessions, keys::outcome_page(shard, client, page));
@@ -254,12 +334,28 @@ fn decode_record(stored: &[u8]) -> Result<Record, EngineError> {
     decode(stored).map_err(|why| EngineError::corruption(format!("session record: {why}")))
 }
 
+/// The clients that have a session in a shard.
+fn clients_of(engine: &dyn Engine, shard: ShardId) -> Result<BTreeSet<ClientId>, EngineError> {
+    let (mut from, to) = keys::session_records(shard);
+    let mut clients = BTreeSet::new();
+    loop {
+        let page = engine.scan(Space::Sessions, &keys::page(&from, &to, 1_000))?.rows;
+        let Some((last, _)) = page.last() else { return Ok(clients) };
+        from = [last.as_slice(), &[0]].concat();
+        clients.extend(page.iter().filter_map(|(key, _)| key.last_chunk().copied()));
+    }
+}
+
 fn read(engine: &dyn Engine, shard: ShardId, client: &ClientId) -> Result<Session, EngineError> {
     let Some(stored) = engine.get(Space::Sessions, &keys::session(shard, client))? else {
         return Ok(Session::default());
     };
     let Record { low, last_hlc, outcomes } = decode_record(&stored)?;
     let mut session = Session { low, last_hlc, ..Session::default() };
+    if let Some(stored) = engine.get(Space::Sessions, &keys::session_parts(shard, client))? {
+        session.parts = decode(&stored)
+            .map_err(|why| EngineError::corruption(format!("parts of a session: {why}")))?;
+    }
     if let Some(outcomes) = outcomes {
         session.outcomes = outcomes;
         return Ok(session);
@@ -315,8 +411,8 @@ mod tests {
 
     /// What is known must be the same whether it was kept in memory or is read back.
     fn seen(sessions: &mut Sessions, engine: &MemoryEngine, sequence: u64) -> Seen {
-        let kept = sessions.seen(engine, &CLIENT, sequence).unwrap();
-        assert_eq!(Sessions::new(SHARD).seen(engine, &CLIENT, sequence).unwrap(), kept);
+        let kept = sessions.seen(engine, (&CLIENT, sequence), &[]).unwrap();
+        assert_eq!(Sessions::new(SHARD).seen(engine, (&CLIENT, sequence), &[]).unwrap(), kept);
         kept
     }
 
@@ -371,7 +467,7 @@ mod tests {
     fn a_repetition_within_one_entry_is_known() {
         let (engine, mut sessions) = (MemoryEngine::new(), Sessions::new(SHARD));
         sessions.remember(&engine, (&CLIENT, 5, 5), 1, &outcome(5)).unwrap();
-        let again = sessions.seen(&engine, &CLIENT, 5).unwrap();
+        let again = sessions.seen(&engine, (&CLIENT, 5), &[]).unwrap();
         assert_eq!(again, Seen::Before(outcome(5)), "nothing is in the engine yet");
     }
 
@@ -387,8 +483,11 @@ mod tests {
         engine.write(batch).unwrap();
         assert_eq!(records(&engine), 1);
         for mut sessions in [sessions, Sessions::new(SHARD)] {
-            assert_eq!(sessions.seen(&engine, &silent, 9).unwrap(), Seen::New);
-            assert!(matches!(sessions.seen(&engine, &CLIENT, 1_000).unwrap(), Seen::Before(_)));
+            assert_eq!(sessions.seen(&engine, (&silent, 9), &[]).unwrap(), Seen::New);
+            assert!(matches!(
+                sessions.seen(&engine, (&CLIENT, 1_000), &[]).unwrap(),
+                Seen::Before(_)
+            ));
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::{
     apply::decode_descriptor,
     keys,
+    merge::{forget, held_here},
     state::{AppliedState, LocalReplica},
 };
 use crate::{
@@ -15,9 +16,12 @@ use crate::{
 };
 use isobar_api::{ApiError, ErrorCode, KeyRange, ShardDescriptor, ShardId, TableId, limits};
 use serde::{Deserialize, Serialize};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Snapshot data as the consensus library carries it.
@@ -51,6 +55,7 @@ enum RecordSpace {
     Row,
     Session,
     Step,
+    Subsumed,
 }
 
 /// How far the sending of a snapshot has come.
@@ -91,7 +96,7 @@ impl LocalSnapshot {
             records.push(Record { space: RecordSpace::Clock, key: Vec::new(), value });
             cursor.part = 1;
         }
-        while bytes < limits::SNAPSHOT_CHUNK_BYTES && cursor.part <= 3 {
+        while bytes < limits::SNAPSHOT_CHUNK_BYTES && cursor.part <= 4 {
             let (kind, space, (start, end)) = match cursor.part {
                 1 => (
                     RecordSpace::Row,
@@ -99,7 +104,8 @@ impl LocalSnapshot {
                     keys::rows(descriptor.table_id, &descriptor.range),
                 ),
                 2 => (RecordSpace::Session, Space::Sessions, keys::sessions(self.shard)),
-                _ => (RecordSpace::Step, Space::Meta, keys::steps(self.shard)),
+                3 => (RecordSpace::Step, Space::Meta, keys::steps(self.shard)),
+                _ => (RecordSpace::Subsumed, Space::Meta, keys::all_subsumed(self.shard)),
             };
             let from = cursor.after.take().unwrap_or(start);
             let room = limits::SNAPSHOT_CHUNK_BYTES - bytes;
@@ -283,13 +289,23 @@ impl StagedSnapshot {
         staging.seal()
     }
 
+    /// The shard as it will be.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Shards that are part of this one in the snapshot, and have a replica of their own here.
+    pub(super) fn subsumed_here(&self) -> Result<Vec<ShardId>, EngineError> {
+        held_here(&*self.attempt.engine, &self.header.subsumed)
+    }
+
     /// Replaces the shard's state; durable when it returns. An error, like a crash, leaves the mark and the chunks;
     /// [`finish_interrupted`] goes on.
     pub(super) fn install(
         mut self,
         meta: &SnapshotMeta,
         old_range: Option<(TableId, KeyRange)>,
-    ) -> Result<(ShardDescriptor, AppliedState), EngineError> {
+    ) -> Result<(Header, AppliedState), EngineError> {
         let (engine, shard) = (self.attempt.engine.clone(), self.attempt.shard);
         let installing = Installing {
             manifest: self.manifest.clone(),
@@ -317,7 +333,7 @@ struct Installing {
 
 /// Finishes an installation whose mark is still there, and clears what broken attempts left. Nothing of the shard may
 /// run yet.
-pub(super) fn finish_interrupted(engine: &dyn Engine, shard: ShardId) -> Result<(), EngineError> {
+pub fn finish_interrupted(engine: &dyn Engine, shard: ShardId) -> Result<(), EngineError> {
     if let Some(stored) = engine.get(Space::Meta, &keys::installing(shard))? {
         let installing: Installing = decode(&stored)
             .map_err(|why| EngineError::corruption(format!("installing mark: {why}")))?;
@@ -334,17 +350,25 @@ pub(super) fn finish_interrupted(engine: &dyn Engine, shard: ShardId) -> Result<
     engine.write(batch)
 }
 
-/// What a snapshot begins with: the descriptor, and the highest clock reading given to a row.
-type Header = (ShardDescriptor, u64);
+/// What must be known of a snapshot before it is installed.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// The shard.
+    pub descriptor: ShardDescriptor,
+    /// The shards that are part of it.
+    pub subsumed: BTreeSet<ShardId>,
+    /// Highest clock reading given to a row.
+    last_hlc: u64,
+}
 
 fn replay(
     engine: &dyn Engine,
     shard: ShardId,
     installing: &Installing,
-    (descriptor, last_hlc): &Header,
-) -> Result<(ShardDescriptor, AppliedState), EngineError> {
-    let manifest = &installing.manifest;
-    clear(engine, shard, installing, descriptor)?;
+    header: &Header,
+) -> Result<(Header, AppliedState), EngineError> {
+    let (manifest, descriptor) = (&installing.manifest, &header.descriptor);
+    clear(engine, shard, installing, header)?;
     for index in 0..manifest.chunks {
         let mut batch = WriteBatch::default();
         for record in decode_chunk(index, &load_chunk(engine, shard, manifest, index)?)? {
@@ -355,7 +379,7 @@ fn replay(
     let applied = AppliedState {
         last_applied: installing.last_log_id,
         membership: installing.last_membership.clone(),
-        last_hlc: *last_hlc,
+        last_hlc: header.last_hlc,
     };
     let mut batch = WriteBatch::default();
     let stored = serde_json::to_vec(descriptor).expect("plain data always encodes");
@@ -371,7 +395,7 @@ fn replay(
     batch.delete_range(Space::Staging, start, end);
     engine.write(batch)?;
     engine.sync()?;
-    Ok((descriptor.clone(), applied))
+    Ok((header.clone(), applied))
 }
 
 /// Verifies all staged chunks before the first row is touched: they may have lain on disk since before a crash, and
@@ -383,12 +407,14 @@ fn verify(engine: &dyn Engine, shard: ShardId, manifest: &Manifest) -> Result<He
         let chunk = load_chunk(engine, shard, manifest, index)?;
         hasher.update(blake3::hash(&chunk).as_bytes());
         let records = decode_chunk(index, &chunk)?;
-        let (descriptor, _) = match &found {
+        let header = match &mut found {
             Some(found) => found,
             None => found.insert(header(shard, &records)?),
         };
+        let subsumed = records.iter().filter(|record| record.space == RecordSpace::Subsumed);
+        header.subsumed.extend(subsumed.map(|record| keys::last_shard(&record.key)));
         let inside = |record: &Record| {
-            record.space != RecordSpace::Row || descriptor.range.contains(&record.key)
+            record.space != RecordSpace::Row || header.descriptor.range.contains(&record.key)
         };
         if !records.iter().all(inside) {
             let what = format!("staged chunk {index} has a row outside its shard");
@@ -405,9 +431,13 @@ fn clear(
     engine: &dyn Engine,
     shard: ShardId,
     installing: &Installing,
-    descriptor: &ShardDescriptor,
+    header: &Header,
 ) -> Result<(), EngineError> {
+    let descriptor = &header.descriptor;
     let mut batch = WriteBatch::default();
+    for right in held_here(engine, &header.subsumed)? {
+        forget(right, &mut batch);
+    }
     if let Some((table, start, end)) = &installing.old_range {
         let range = KeyRange { start: start.clone(), end: end.clone() };
         let (start, end) = keys::rows(TableId(*table), &range);
@@ -417,8 +447,9 @@ fn clear(
     batch.delete_range(Space::Data, start, end);
     let (start, end) = keys::sessions(shard);
     batch.delete_range(Space::Sessions, start, end);
-    let (start, end) = keys::steps(shard);
-    batch.delete_range(Space::Meta, start, end);
+    for (start, end) in [keys::steps(shard), keys::all_subsumed(shard)] {
+        batch.delete_range(Space::Meta, start, end);
+    }
     engine.write(batch)
 }
 
@@ -447,7 +478,8 @@ fn header(shard: ShardId, records: &[Record]) -> Result<Header, EngineError> {
     if descriptor.shard_id != shard {
         return Err(bad());
     }
-    Ok((descriptor, u64::from_be_bytes(clock)))
+    let last_hlc = u64::from_be_bytes(clock);
+    Ok(Header { descriptor, subsumed: BTreeSet::new(), last_hlc })
 }
 
 fn put_record(shard: ShardId, table: TableId, record: Record, batch: &mut WriteBatch) {
@@ -456,6 +488,8 @@ fn put_record(shard: ShardId, table: TableId, record: Record, batch: &mut WriteB
         RecordSpace::Descriptor | RecordSpace::Clock => {}
         RecordSpace::Row => batch.put(Space::Data, under(table.0), record.value),
         RecordSpace::Session => batch.put(Space::Sessions, under(shard.0), record.value),
-        RecordSpace::Step => batch.put(Space::Meta, under(shard.0), record.value),
+        RecordSpace::Step | RecordSpace::Subsumed => {
+            batch.put(Space::Meta, under(shard.0), record.value);
+        }
     }
 }

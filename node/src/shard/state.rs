@@ -6,13 +6,18 @@ use crate::{
     engine::{Space, WriteBatch},
 };
 use isobar_api::{
-    Epoch, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId,
+    Epoch, Frozen, KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId,
+    TableId,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::{
-    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+use tokio::sync::mpsc;
 
 /// How far the log has been applied; stored with every change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,6 +96,43 @@ pub enum ShardEvent {
         /// The child.
         child: ShardId,
     },
+    /// A shard here became part of another one: its group must be stopped, its log destroyed.
+    Subsumed {
+        /// The one it is part of now.
+        survivor: ShardId,
+        /// The one that is no more.
+        right: ShardId,
+    },
+}
+
+/// What the shards of a node share: the way to tell the registry, and the states of their neighbours.
+#[derive(Clone)]
+pub struct Host {
+    events: mpsc::UnboundedSender<ShardEvent>,
+    states: Arc<RwLock<BTreeMap<ShardId, Weak<ShardState>>>>,
+}
+
+impl Host {
+    /// A host without shards.
+    pub fn new(events: mpsc::UnboundedSender<ShardEvent>) -> Self {
+        Self { events, states: Arc::default() }
+    }
+
+    /// Tells the registry. It outlives its groups; when it is gone the node is stopping.
+    pub(super) fn tell(&self, event: ShardEvent) {
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn join(&self, shard: ShardId, state: &Arc<ShardState>) {
+        let mut states = self.states.write().expect("no holder of this lock panics");
+        states.retain(|_, state| state.strong_count() > 0);
+        states.insert(shard, Arc::downgrade(state));
+    }
+
+    /// The state of a shard, if a group of it is running here.
+    pub(super) fn state_of(&self, shard: ShardId) -> Option<Arc<ShardState>> {
+        self.states.read().expect("no holder of this lock panics").get(&shard)?.upgrade()
+    }
 }
 
 /// The part that readers may look at at any time.
@@ -111,6 +153,7 @@ struct Inner {
     replicas: Arc<Vec<Replica>>,
     membership_epoch: u64,
     joint: bool,
+    subsumed: Arc<BTreeSet<ShardId>>,
 }
 
 impl ShardState {
@@ -127,6 +170,16 @@ impl ShardState {
     /// Whether a membership change is half-way.
     pub fn is_joint(&self) -> bool {
         self.read().joint
+    }
+
+    /// By what it is frozen, if it is.
+    pub fn frozen(&self) -> Option<Frozen> {
+        self.read().descriptor?.merging.frozen.clone()
+    }
+
+    /// The shards that are part of it.
+    pub fn subsumed(&self) -> Arc<BTreeSet<ShardId>> {
+        self.read().subsumed
     }
 
     /// The epoch.
@@ -165,12 +218,18 @@ impl ShardState {
     }
 
     /// Takes over what was applied.
-    pub(crate) fn set(&self, descriptor: Option<Arc<ShardDescriptor>>, applied: &AppliedState) {
+    pub(crate) fn set(
+        &self,
+        descriptor: Option<Arc<ShardDescriptor>>,
+        applied: &AppliedState,
+        subsumed: &Arc<BTreeSet<ShardId>>,
+    ) {
         let mut inner = self.inner.write().expect("no holder of this lock panics");
         inner.descriptor = descriptor;
         inner.replicas = Arc::new(applied.replicas());
         inner.membership_epoch = applied.membership_epoch();
         inner.joint = applied.is_joint();
+        inner.subsumed = subsumed.clone();
         self.set_last_hlc(applied.last_hlc);
     }
 

@@ -4,9 +4,10 @@ use super::{
     apply::{decode_applied, decode_descriptor},
     command::{Command, CommandResult},
     keys,
+    merge::load_subsumed,
     session::Sessions,
     snapshot::{self, LocalSnapshot, ShardSnapshot, StagedSnapshot},
-    state::{AppliedState, LocalReplica, ShardEvent, ShardState},
+    state::{AppliedState, Host, LocalReplica, ShardEvent, ShardState},
 };
 use crate::{
     consensus::raft::types::{
@@ -21,8 +22,11 @@ use openraft::{
     EntryPayload, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
 };
-use std::{collections::BTreeMap, io, sync::Arc};
-use tokio::sync::mpsc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
 
 /// The state machine of one replica.
 pub struct ShardStateMachine {
@@ -32,10 +36,12 @@ pub struct ShardStateMachine {
     pub(super) descriptor: Option<Arc<ShardDescriptor>>,
     pub(super) applied: AppliedState,
     pub(super) sessions: Sessions,
-    /// Children whose state is in the batch being built.
-    pub(super) split_children: Vec<ShardId>,
+    /// The shards that are part of this one.
+    pub(super) subsumed: Arc<BTreeSet<ShardId>>,
+    /// What the registry is told once the batch being built is written.
+    pub(super) news: Vec<ShardEvent>,
+    pub(super) host: Host,
     state: Arc<ShardState>,
-    events: mpsc::UnboundedSender<ShardEvent>,
 }
 
 /// The first state of a replica that is made together with its shard.
@@ -80,7 +86,7 @@ impl ShardStateMachine {
         engine: Arc<dyn Engine>,
         shard_id: ShardId,
         replica_id: ReplicaId,
-        events: mpsc::UnboundedSender<ShardEvent>,
+        host: Host,
     ) -> Result<Self, EngineError> {
         snapshot::finish_interrupted(&*engine, shard_id)?;
         let descriptor = match engine.get(Space::Meta, &keys::descriptor(shard_id))? {
@@ -92,7 +98,9 @@ impl ShardStateMachine {
             None => AppliedState::default(),
         };
         let state = Arc::new(ShardState::default());
-        state.set(descriptor.clone(), &applied);
+        let subsumed = Arc::new(load_subsumed(&*engine, shard_id)?);
+        state.set(descriptor.clone(), &applied, &subsumed);
+        host.join(shard_id, &state);
         let sessions = Sessions::new(shard_id);
         Ok(Self {
             engine,
@@ -101,9 +109,10 @@ impl ShardStateMachine {
             descriptor,
             applied,
             sessions,
-            split_children: Vec::new(),
+            subsumed,
+            news: Vec::new(),
+            host,
             state,
-            events,
         })
     }
 
@@ -133,7 +142,7 @@ impl ShardStateMachine {
             }
             EntryPayload::Normal(command) => {
                 moved = !matches!(command, Command::Write(_));
-                self.apply_command(&command, &mut batch)?
+                self.apply_command(&command, log_id.index(), &mut batch)?
             }
         };
         self.applied.last_applied = Some(log_id);
@@ -141,11 +150,10 @@ impl ShardStateMachine {
         self.engine.write(batch)?;
         self.state.set_last_hlc(self.applied.last_hlc);
         if moved {
-            self.state.set(self.descriptor.clone(), &self.applied);
+            self.state.set(self.descriptor.clone(), &self.applied, &self.subsumed);
         }
-        for child in self.split_children.drain(..) {
-            // The registry outlives its groups; when it is gone the node is stopping.
-            let _ = self.events.send(ShardEvent::SplitApplied { parent: self.shard_id, child });
+        for event in self.news.drain(..) {
+            self.host.tell(event);
         }
         Ok(result)
     }
@@ -153,6 +161,7 @@ impl ShardStateMachine {
     fn apply_command(
         &mut self,
         command: &Command,
+        index: u64,
         batch: &mut WriteBatch,
     ) -> Result<CommandResult, EngineError> {
         match command {
@@ -160,12 +169,21 @@ impl ShardStateMachine {
             Command::Split(split) => self.apply_split(split, batch),
             Command::AllocateReplica => Ok(self.apply_allocate(batch)),
             Command::NoteStep(note) => self.note_step(note, batch).map(|()| CommandResult::None),
+            Command::Freeze(freeze) => Ok(self.apply_freeze(freeze, index, batch)),
+            Command::Thaw { index } => Ok(self.apply_thaw(*index, batch)),
+            Command::Subsume(subsume) => self.apply_subsume(subsume, batch),
+            Command::CallOff { right, round } => Ok(self.apply_call_off(*right, *round, batch)),
+            Command::ExpireSessions { .. } if self.is_frozen() => Ok(CommandResult::None),
             Command::ExpireSessions { before_hlc } => {
                 let engine = self.engine.clone();
                 self.sessions.expire(&*engine, *before_hlc, batch)?;
                 Ok(CommandResult::None)
             }
         }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.descriptor.as_ref().is_some_and(|d| d.merging.frozen.is_some())
     }
 
     fn local_snapshot(&self) -> Result<LocalSnapshot, EngineError> {
@@ -197,6 +215,9 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            if let EntryPayload::Normal(Command::Subsume(subsume)) = &entry.payload {
+                self.withdraw_right(subsume).await?;
+            }
             let result = self.apply_entry(entry)?;
             if let Some(responder) = responder {
                 responder.send(result);
@@ -220,24 +241,34 @@ impl RaftStateMachine<TypeConfig> for ShardStateMachine {
     ) -> Result<(), io::Error> {
         let old_range = self.descriptor.as_deref().map(|d| (d.table_id, d.range.clone()));
         let (engine, shard, meta) = (self.engine.clone(), self.shard_id, meta.clone());
-        let state = self.state.clone();
+        let (state, host) = (self.state.clone(), self.host.clone());
         let disk = engine.clone();
         let install = move || {
             let staged = match snapshot {
                 ShardSnapshot::Staged(staged) => staged,
                 ShardSnapshot::Local(view) => StagedSnapshot::of(&view, engine, shard)?,
             };
+            // What became part of the shard meanwhile is still here, under its own name.
+            let taken = staged.subsumed_here()?;
+            for right in taken.iter().filter_map(|right| host.state_of(*right)) {
+                right.withdraw_rows();
+            }
             let mut broken = state.replace_rows().ok_or_else(withdrawn)?;
-            let (descriptor, applied) = staged.install(&meta, old_range)?;
-            let descriptor = Arc::new(descriptor);
-            state.set(Some(descriptor.clone()), &applied);
+            let (header, applied) = staged.install(&meta, old_range)?;
+            let (descriptor, subsumed) = (Arc::new(header.descriptor), Arc::new(header.subsumed));
+            state.set(Some(descriptor.clone()), &applied, &subsumed);
             *broken = false;
-            Ok::<_, EngineError>((descriptor, applied))
+            for right in taken {
+                host.tell(ShardEvent::Subsumed { survivor: shard, right });
+            }
+            Ok::<_, EngineError>((descriptor, applied, subsumed))
         };
-        let (descriptor, applied) = offload(&disk, install).await.map_err(io::Error::other)??;
+        let installed = offload(&disk, install).await.map_err(io::Error::other)??;
+        let (descriptor, applied, subsumed) = installed;
         tracing::info!(shard = %self.shard_id, "a snapshot from another replica is installed");
         self.descriptor = Some(descriptor);
         self.applied = applied;
+        self.subsumed = subsumed;
         self.sessions.reset();
         Ok(())
     }

@@ -6,17 +6,17 @@ use crate::{
     },
 };
 use isobar_api::{
-    KeyRange, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId,
+    KeyRange, Merging, NodeId, Replica, ReplicaId, ReplicaRole, ShardDescriptor, ShardId, TableId,
     table::{AckLevel, TableRule},
 };
 use openraft::{RaftSnapshotBuilder, entry::RaftEntry, storage::RaftStateMachine};
 use std::sync::Arc;
 
 pub(crate) const SHARD: ShardId = ShardId(7);
-const CHILD: ShardId = ShardId(8);
-const TABLE: TableId = TableId(1);
+pub(crate) const CHILD: ShardId = ShardId(8);
+pub(crate) const TABLE: TableId = TableId(1);
 
-fn memory() -> Arc<dyn Engine> {
+pub(crate) fn memory() -> Arc<dyn Engine> {
     Arc::new(MemoryEngine::new())
 }
 
@@ -28,15 +28,16 @@ fn descriptor() -> ShardDescriptor {
         table_id: TABLE,
         range: KeyRange::all(),
         shape: 1,
+        merging: Merging::default(),
         next_replica_id: 2,
         rule,
     }
 }
 
-fn open(engine: &Arc<dyn Engine>, shard: ShardId) -> ShardStateMachine {
+pub(crate) fn open(engine: &Arc<dyn Engine>, shard: ShardId) -> ShardStateMachine {
     #[expect(clippy::disallowed_methods, reason = "the registry's queue is such a one")]
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
-    ShardStateMachine::open(engine.clone(), shard, ReplicaId(1), events).unwrap()
+    ShardStateMachine::open(engine.clone(), shard, ReplicaId(1), Host::new(events)).unwrap()
 }
 
 /// A shard that knows its keys and has applied nothing.
@@ -49,7 +50,7 @@ pub(crate) fn unapplied(engine: &Arc<dyn Engine>) -> ShardStateMachine {
 }
 
 /// A shard as it begins.
-fn seeded(engine: &Arc<dyn Engine>) -> ShardStateMachine {
+pub(crate) fn seeded(engine: &Arc<dyn Engine>) -> ShardStateMachine {
     let replica =
         Replica { replica_id: ReplicaId(1), node_id: NodeId(1), role: ReplicaRole::Voter };
     let mut batch = WriteBatch::new();
@@ -69,7 +70,7 @@ fn empty(engine: &Arc<dyn Engine>, shard: ShardId) -> ShardStateMachine {
     open(engine, shard)
 }
 
-fn apply(
+pub(crate) fn apply(
     machine: &mut ShardStateMachine,
     index: u64,
     command: Command,
@@ -94,7 +95,7 @@ fn write(sequence: u64, hlc: u64, key: &str, value: &[u8]) -> Command {
     Command::Write(vec![write].into())
 }
 
-fn split(at_key: &str) -> Command {
+pub(crate) fn split(at_key: &str) -> Command {
     Command::Split(SplitCommand {
         at_key: at_key.into(),
         child: CHILD,
@@ -115,7 +116,7 @@ fn applied(result: Result<CommandResult, EngineError>) -> (u64, bool) {
     }
 }
 
-fn rows(engine: &Arc<dyn Engine>) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn rows(engine: &Arc<dyn Engine>) -> Vec<(String, Vec<u8>)> {
     let (start, end) = keys::rows(TABLE, &KeyRange::all());
     let scan = Scan::range(start, Some(end)).limit_bytes(usize::MAX);
     let rows = engine.scan(Space::Data, &scan).unwrap().rows;
@@ -131,12 +132,12 @@ fn is_empty(engine: &Arc<dyn Engine>, space: Space) -> bool {
     engine.scan(space, &Scan::all()).unwrap().rows.is_empty()
 }
 
-fn recorded(engine: &Arc<dyn Engine>, shard: ShardId) -> KeyRange {
+pub(crate) fn recorded(engine: &Arc<dyn Engine>, shard: ShardId) -> KeyRange {
     let stored = engine.get(Space::Meta, &node::replica(shard)).unwrap().unwrap();
     decode::<LocalReplica>(&stored).unwrap().range()
 }
 
-async fn snapshot(machine: &mut ShardStateMachine) -> Snapshot {
+pub(crate) async fn snapshot(machine: &mut ShardStateMachine) -> Snapshot {
     machine.get_snapshot_builder().await.build_snapshot().await.unwrap()
 }
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use isobar_api::{
     ApiError, ErrorCode, NodeId, limits,
     proto::{
-        EnsureReplicaRequest, EnsureReplicaResponse, KvRequest, KvResult, ReadIndexRequest,
-        ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse, kv_client::KvClient,
+        EnsureReplicaRequest, EnsureReplicaResponse, KvRequest, KvResult, MergeRequest,
+        MergeResponse, ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest,
+        RetireReplicaResponse, kv_client::KvClient,
     },
 };
 use std::time::Duration;
@@ -54,6 +55,17 @@ pub trait PeerNetwork: Send + Sync {
         request: RetireReplicaRequest,
         timeout: Duration,
     ) -> Result<RetireReplicaResponse, ApiError>;
+
+    /// Asks a node for its part of a merge.
+    async fn merge(
+        &self,
+        node: NodeId,
+        request: MergeRequest,
+        timeout: Duration,
+    ) -> Result<MergeResponse, ApiError> {
+        let _ = (node, request, timeout);
+        Err(ApiError::new(ErrorCode::Unavailable, "this network carries no merges"))
+    }
 
     /// Has a node execute a request as it does those of clients; its results, in the order of the items.
     async fn execute(
@@ -105,6 +117,20 @@ impl Transport {
         }
         let mut peer = self.peer(node)?;
         self.delayed(node, timeout, peer.retire_replica(request)).await
+    }
+
+    /// Asks a node for its part of a merge.
+    pub async fn merge(
+        &self,
+        node: NodeId,
+        request: MergeRequest,
+        timeout: Duration,
+    ) -> Result<MergeResponse, ApiError> {
+        if let Some(network) = &self.network {
+            return network.merge(node, request, timeout).await;
+        }
+        let mut peer = self.peer(node)?;
+        self.delayed(node, timeout, peer.merge(request)).await
     }
 
     /// Has a node execute a request of one item, as it does those of clients.

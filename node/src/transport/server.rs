@@ -5,7 +5,9 @@ use crate::{
     catalog::ClusterAdmission,
     consensus::raft::types::{Raft, Snapshot, SnapshotMeta, Vote, decode, encode},
     engine::offload,
+    gossip::ShardHints,
     members::Members,
+    merge::{MergeCall, Merges},
     quiesce,
     registry::Registry,
     replica::error_chain,
@@ -14,9 +16,9 @@ use crate::{
 use isobar_api::{
     ApiError, ErrorCode, NodeId, ReplicaId, ShardDescriptor, ShardId,
     proto::{
-        EnsureReplicaRequest, EnsureReplicaResponse, RaftFrame, ReadIndexRequest,
-        ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse, SnapshotFrame,
-        SnapshotReply, peer_server::Peer, snapshot_frame::Part,
+        EnsureReplicaRequest, EnsureReplicaResponse, MergeRequest, MergeResponse, RaftFrame,
+        ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse,
+        SnapshotFrame, SnapshotReply, peer_server::Peer, snapshot_frame::Part,
     },
 };
 use std::{sync::Arc, task::Poll, time::Duration};
@@ -138,6 +140,8 @@ impl PeerServer {
                 }
             }
         };
+        // Keys of another replica here must not be replaced, unless that one is part of this shard by now.
+        self.registry.check_unheld(&staged.header().descriptor, &staged.header().subsumed)?;
         let snapshot = Snapshot { meta, snapshot: ShardSnapshot::Staged(staged) };
         let installing = replica.raft.install_full_snapshot(vote, snapshot);
         let installed = quiesce::waking(&replica, None, 0, installing).await;
@@ -187,6 +191,8 @@ impl PeerServer {
             ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here"))
         })?;
         let index = replica.leader_barrier().await?;
+        // The survivor may have these keys already; and who was removed keeps what the survivor takes over.
+        replica.check_unfrozen()?;
         let member =
             replica.state.replicas().iter().any(|r| r.replica_id.0 == request.from_replica);
         if !member {
@@ -205,6 +211,19 @@ impl PeerServer {
         let from = NodeId(request.from_node);
         let retired = self.registry.retire_if_removed(shard, replica, from).await?;
         Ok(RetireReplicaResponse { retired })
+    }
+
+    /// This node's part of a merge.
+    pub async fn take_part_in_merge(
+        &self,
+        request: MergeRequest,
+    ) -> Result<MergeResponse, ApiError> {
+        let call: MergeCall = serde_json::from_slice(&request.call_json).map_err(|why| {
+            ApiError::new(ErrorCode::InvalidArgument, format!("merge call: {why}"))
+        })?;
+        let answer = Merges::new(self.registry.clone(), ShardHints::default()).answer(call).await?;
+        let answer_json = serde_json::to_vec(&answer).expect("plain data always encodes").into();
+        Ok(MergeResponse { answer_json })
     }
 
     fn check_room(&self, descriptor: &ShardDescriptor) -> Result<(), ApiError> {
@@ -325,6 +344,13 @@ impl Peer for PeerServer {
         request: Request<ReadIndexRequest>,
     ) -> Result<Response<ReadIndexResponse>, Status> {
         Ok(Response::new(self.confirm_read(request.into_inner()).await?))
+    }
+
+    async fn merge(
+        &self,
+        request: Request<MergeRequest>,
+    ) -> Result<Response<MergeResponse>, Status> {
+        Ok(Response::new(self.take_part_in_merge(request.into_inner()).await?))
     }
 
     async fn retire_replica(

@@ -73,11 +73,13 @@ pub fn drafts() -> impl Strategy<Value = Draft> {
 
 fn steps() -> impl Strategy<Value = Step> {
     let node = prop_oneof![8 => 1..=4_u64, 1 => Just(77), 1 => any::<u64>()].prop_map(NodeId);
-    (node, 0..20_u8, "[a-z]{0,3}").prop_map(|(node, kind, at_key)| match kind {
+    (node, 0..22_u8, "[a-z]{0,3}").prop_map(|(node, kind, at_key)| match kind {
         0..=3 => Step::AddLearner { node },
         4..=8 => Step::Promote { node },
         9..=12 => Step::TransferLeader { node },
         13..=18 => Step::RemoveReplica { node },
+        // Of a shard that may exist, at an epoch that may be right.
+        19..=20 => Step::Merge { right: ShardId(node.0), right_epoch: Epoch::default() },
         // The table's keys begin with `k`; most of these lie outside, some make a split.
         _ => Step::Split { at_key },
     })
@@ -115,6 +117,12 @@ impl World {
     pub fn make(&mut self, draft: &Draft) -> Made {
         let entry = self.entries[draft.shard.index(self.entries.len())].clone();
         let mut order = self.order(&entry, draft.step.clone());
+        if let Step::Merge { right, right_epoch } = &mut order.step
+            && order.directive_id.0 % 4 > 0
+            && let Some(other) = self.entries.iter().find(|other| other.shard_id != entry.shard_id)
+        {
+            (*right, *right_epoch) = (other.shard_id, other.epoch);
+        }
         let mut earlier = None;
         match &draft.fault {
             Fault::StaleTerm(term) => order.controller_term = Term(*term),

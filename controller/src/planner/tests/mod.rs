@@ -2,6 +2,7 @@
 
 mod cases;
 mod converge;
+mod merge;
 mod messy;
 mod properties;
 mod restraint;

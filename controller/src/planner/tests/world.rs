@@ -139,6 +139,7 @@ pub(crate) fn short(steps: &[Step]) -> String {
         Step::TransferLeader { node } => format!(">{}", node.0),
         Step::RemoveReplica { node } => format!("-{}", node.0),
         Step::Split { at_key } => format!("/{at_key}"),
+        Step::Merge { right, .. } => format!("&{}", right.0),
     };
     steps.iter().map(one).collect::<Vec<_>>().join(" ")
 }
