@@ -1,15 +1,13 @@
 //! What a node does for its replicas without being asked: publishes what it leads, notices replicas that were
 //! removed while it was away, forgets silent clients.
 
-use crate::{
-    gossip::ShardHints, kv::now_unix_ms, registry::Registry, replica::Replica, shard::Command,
-};
+use crate::{gossip::ShardHints, registry::Registry, replica::Replica, shard::Command};
 use isobar_api::{NodeId, ReplicaId, ShardEntry, ShardId, limits};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
@@ -127,7 +125,8 @@ impl Caretaker {
     }
 
     async fn expire_sessions(&self) {
-        let before_hlc = now_unix_ms().saturating_sub(limits::SESSION_TTL_MS) << 16;
+        let now_unix_ms = self.registry.clock().now_unix_ms();
+        let before_hlc = now_unix_ms.saturating_sub(limits::SESSION_TTL_MS) << 16;
         for replica in self.registry.all() {
             if !replica.is_leader() {
                 continue;

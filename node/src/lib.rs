@@ -14,6 +14,7 @@ pub mod kv;
 pub mod members;
 mod metrics;
 pub mod observe;
+pub mod parts;
 mod planted;
 mod read_gate;
 pub mod registry;
@@ -23,6 +24,7 @@ pub mod service;
 pub mod shard;
 mod strangers;
 pub mod transport;
+pub mod wall_clock;
 mod write_queue;
 
 pub use config::NodeConfig;

@@ -16,6 +16,7 @@ use crate::{
     replica::{Replica, error_chain, fault_code},
     shard::{LocalReplica, Seed, ShardEvent, ShardStateMachine, keys},
     transport::Transport,
+    wall_clock::WallClock,
 };
 use isobar_api::{
     ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardId, TableId,
@@ -50,6 +51,7 @@ struct Inner {
     transport: Transport,
     timing: RaftTiming,
     data_dir: PathBuf,
+    clock: WallClock,
     cluster_id: OnceLock<String>,
     events: mpsc::UnboundedSender<ShardEvent>,
     replicas: RwLock<BTreeMap<ShardId, Arc<Replica>>>,
@@ -74,6 +76,7 @@ impl Registry {
         transport: Transport,
         timing: RaftTiming,
         data_dir: PathBuf,
+        clock: WallClock,
     ) -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -87,6 +90,7 @@ impl Registry {
             transport,
             timing,
             data_dir,
+            clock,
             cluster_id: OnceLock::new(),
             events,
             replicas: RwLock::default(),
@@ -156,6 +160,11 @@ impl Registry {
     /// The shared log.
     pub fn log(&self) -> &SharedLog {
         &self.inner.log
+    }
+
+    /// The time of day.
+    pub fn clock(&self) -> &WallClock {
+        &self.inner.clock
     }
 
     /// The streams to other nodes.

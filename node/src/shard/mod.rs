@@ -16,6 +16,7 @@ mod state_machine;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use apply::{decode_applied, decode_descriptor};
 pub use command::{
     Command, CommandResult, Mutation, SplitCommand, StepNote, WriteCommand, WriteGroup,
     WriteOutcome,
