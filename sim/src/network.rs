@@ -21,6 +21,9 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+/// Append requests go over one stream, so none overtakes another: the pipeline of the node relies on it.
+const STREAMED: &str = "Append";
+
 /// How the network is now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weather {
@@ -43,15 +46,15 @@ impl Weather {
     }
 }
 
-/// When a message arrives; none: never.
-fn way(world: &World, from: Place, to: Place) -> Option<Instant> {
+/// When a message arrives; none: never. Those of a stream arrive in the order in which they were sent.
+fn way(world: &World, (from, to): (Place, Place), stream: bool) -> Option<Instant> {
     let (weather, cut) = {
         let inner = world.lock();
         (inner.weather, inner.cut.contains(&(from, to)))
     };
     let lost = world.chance(weather.loss);
     let delay = Duration::from_micros(world.number(200..weather.delay_ms_max * 1_000 + 201));
-    let overtakes = world.chance(weather.reordering);
+    let overtakes = world.chance(weather.reordering) && !stream;
     if cut || lost {
         return None;
     }
@@ -72,7 +75,7 @@ pub fn send<Fut: Future<Output = ()> + Send + 'static>(
     to: NodeId,
     take: impl FnOnce(Arc<Running>) -> Fut + Send + 'static,
 ) {
-    let Some(arrives) = way(world, from, to.0) else { return };
+    let Some(arrives) = way(world, (from, to.0), false) else { return };
     let world = world.clone();
     tokio::spawn(async move {
         tokio::time::sleep_until(arrives).await;
@@ -101,8 +104,9 @@ where
         let duplication = world.lock().weather.duplication;
         world.chance(duplication)
     };
+    let stream = what.starts_with(STREAMED);
     for _ in 0..1 + usize::from(twice) {
-        let Some(arrives) = way(world, from, to.0) else { continue };
+        let Some(arrives) = way(world, (from, to.0), stream) else { continue };
         let (world, tell, serve, what) = (world.clone(), tell.clone(), serve.clone(), what.clone());
         tokio::spawn(async move {
             tokio::time::sleep_until(arrives).await;
@@ -110,7 +114,7 @@ where
             world.note(format_args!("{from} > {to} {what}"));
             let life = running.life.clone();
             let Some(answer) = life.run_until_cancelled(serve(running)).await else { return };
-            let Some(back) = way(&world, to.0, from) else { return };
+            let Some(back) = way(&world, (to.0, from), false) else { return };
             tokio::time::sleep_until(back).await;
             if let Some(tell) = tell.lock().expect("no holder of this lock panics").take() {
                 let _ = tell.send(answer);

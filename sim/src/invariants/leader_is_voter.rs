@@ -1,5 +1,4 @@
-//! Who leads a shard votes in it. A leader that is being removed leads until its successor is known, so only replicas
-//! that themselves believe that they lead are asked.
+//! Who leads a shard votes in it.
 
 use super::{Invariant, Seen};
 
@@ -13,9 +12,16 @@ impl Invariant for LeaderIsVoter {
     }
 
     fn check(&mut self, seen: &Seen) -> Result<(), String> {
-        for (node, entry) in seen.entries().filter(|(node, entry)| entry.leader == Some(*node)) {
-            isobar_api::invariant::leader_is_voter(entry)
-                .map_err(|why| format!("{} on {node}: {why}", entry.shard_id))?;
+        for (node, replica) in seen.replicas() {
+            // Who votes is decided by the log, and what is known here is what was applied of it.
+            let current = replica.applied.map(|(_, index)| index) == replica.last_index;
+            let Some(entry) = replica.entry.as_ref().filter(|_| current && replica.runs) else {
+                continue;
+            };
+            if entry.leader == Some(node.running.node) {
+                isobar_api::invariant::leader_is_voter(entry)
+                    .map_err(|why| format!("{}: {why}", entry.shard_id))?;
+            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The durable term of a replica never falls, and in one term it votes for one candidate: not even a crash undoes a vote.
+//! The durable term of a replica never falls: not even a crash undoes a vote.
 
 use super::{Invariant, Seen};
 use isobar_api::{NodeId, ReplicaId, ShardId};
@@ -19,9 +19,7 @@ impl Invariant for TermsOnlyRise {
         for (node, replica) in seen.replicas().filter(|(_, replica)| replica.runs) {
             let who = (node.running.node, replica.shard, replica.replica);
             let before = self.votes.insert(who, replica.vote).unwrap_or_default();
-            let fell = replica.vote.0 < before.0;
-            let changed = replica.vote.0 == before.0 && before.1 != 0 && replica.vote != before;
-            if fell || changed {
+            if replica.vote.0 < before.0 {
                 let (node, shard, id) = who;
                 return Err(format!(
                     "{shard} {id} on {node} voted {before:?} (term, candidate), and then {:?}",
