@@ -4,7 +4,6 @@
 use crate::{
     engine::offload,
     gossip::ShardHints,
-    kv::now_unix_ms,
     merge::Merges,
     registry::Registry,
     replica::{EntryMark, Replica},
@@ -14,9 +13,9 @@ use isobar_api::{Frozen, NodeId, ReplicaId, ShardEntry, ShardId, limits};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
@@ -215,7 +214,8 @@ impl Caretaker {
     }
 
     async fn expire_sessions(&self) {
-        let before_hlc = now_unix_ms().saturating_sub(limits::SESSION_TTL_MS) << 16;
+        let now_unix_ms = self.registry.clock().now_unix_ms();
+        let before_hlc = now_unix_ms.saturating_sub(limits::SESSION_TTL_MS) << 16;
         for replica in self.registry.all() {
             if !replica.is_leader() || !self.has_silent_sessions(&replica, before_hlc).await {
                 continue;

@@ -24,8 +24,9 @@ use isobar_api::{
 use pipeline::Work;
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// A read that waits longer for its freshness is worth a line in the log.
 const SLOW: Duration = Duration::from_millis(1_000);
@@ -293,7 +294,7 @@ impl KvService {
         let hlc = {
             let mut clock = self.inner.clock.lock().expect("no holder of this lock panics");
             clock.observe(replica.state.last_hlc());
-            clock.tick(now_unix_ms())
+            clock.tick(self.inner.registry.clock().now_unix_ms())
         };
         Ok(WriteCommand {
             client_id,
@@ -428,9 +429,4 @@ fn invalid(message: impl Into<String>) -> ApiError {
 
 fn elapsed_micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The wall clock, Unix milliseconds.
-pub(crate) fn now_unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

@@ -16,6 +16,7 @@ pub mod members;
 pub mod merge;
 mod metrics;
 pub mod observe;
+pub mod parts;
 mod planted;
 pub mod quiesce;
 mod read_gate;
@@ -26,6 +27,7 @@ pub mod service;
 pub mod shard;
 mod strangers;
 pub mod transport;
+pub mod wall_clock;
 mod write_queue;
 
 pub use config::NodeConfig;

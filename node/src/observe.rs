@@ -3,11 +3,13 @@
 
 use crate::{
     consensus::raft::{log_record, types::Entry},
-    engine::{EngineError, EngineRead, Scan, Space},
+    engine::{Engine, EngineError, EngineRead, Scan, Space},
     replica::Replica,
+    shard::{decode_applied, decode_descriptor, keys},
 };
 use isobar_api::{ReplicaId, ShardEntry, ShardId};
 use openraft::{ServerState, async_runtime::WatchReceiver, vote::RaftLeaderId};
+use std::ops::ControlFlow;
 
 /// A log position: term, then index.
 pub type Position = (u64, u64);
@@ -88,4 +90,47 @@ pub fn stored_entries(
         Ok(StoredEntry { index, term, hash })
     };
     page.rows.iter().map(read).collect()
+}
+
+/// A shard's state as a node has stored it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredState {
+    /// The last entry applied to it.
+    pub applied: Position,
+    /// BLAKE3 of descriptor, rows, sessions and step results.
+    pub hash: [u8; 32],
+}
+
+/// The state of a shard that an engine holds, in one view; none while it is empty or a snapshot is replacing it.
+pub fn stored_state(
+    engine: &dyn Engine,
+    shard: ShardId,
+) -> Result<Option<StoredState>, EngineError> {
+    let view = engine.snapshot()?;
+    let applied = view.get(Space::Meta, &keys::applied(shard))?;
+    let descriptor = view.get(Space::Meta, &keys::descriptor(shard))?;
+    let installing = view.get(Space::Meta, &keys::installing(shard))?;
+    let (Some(applied), Some(stored), None) = (applied, descriptor, installing) else {
+        return Ok(None);
+    };
+    let Some(applied) = decode_applied(&applied)?.last_applied else { return Ok(None) };
+    let descriptor = decode_descriptor(&stored)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&stored);
+    let parts = [
+        (Space::Data, keys::rows(descriptor.table_id, &descriptor.range)),
+        (Space::Sessions, keys::sessions(shard)),
+        (Space::Meta, keys::steps(shard)),
+    ];
+    for (space, (start, end)) in parts {
+        view.visit(space, &Scan::range(start, Some(end)), &mut |key, value| {
+            for bytes in [key, value] {
+                hasher.update(&(bytes.len() as u64).to_be_bytes());
+                hasher.update(bytes);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    let applied = (applied.committed_leader_id().term, applied.index());
+    Ok(Some(StoredState { applied, hash: *hasher.finalize().as_bytes() }))
 }

@@ -25,9 +25,9 @@ use openraft::{
 };
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 /// When to try again while a shard is being merged.
 const MERGING_RETRY_MS: u64 = 20;

@@ -8,23 +8,21 @@
 use crate::{
     api::NodeApi,
     caretaker::Caretaker,
-    catalog::{Catalog, ClusterAdmission, Founding, META_SHARD, MetaClient},
+    catalog::{ClusterAdmission, Founding, META_SHARD},
     config::{EngineKind, NodeConfig},
-    consensus::raft::shared_log::{FlusherConfig, SharedLog},
-    directive::{Directives, Terms},
     engine::{
         BlockCache, Engine, EngineError, MemoryEngine, RedbConfig, RedbEngine, RocksConfig,
         RocksEngine, SegmentConfig, SegmentEngine,
     },
     gossip::{Gossip, GossipConfig, ShardHints},
     identity::DataDir,
-    kv::{KvService, now_unix_ms},
     members::Members,
+    parts::{Parts, Surroundings},
     quiesce::Quiesce,
-    registry::Registry,
     report::Reporter,
     strangers::met_only_strangers,
     transport::{Transport, refuse_strangers, server::PeerServer},
+    wall_clock::WallClock,
 };
 use axum::serve::ListenerExt;
 use isobar_api::{
@@ -48,25 +46,20 @@ use tonic::service::interceptor::InterceptedService;
 pub struct NodeService {
     config: NodeConfig,
     listener: TcpListener,
-    parts: Parts,
+    connected: Connected,
     readiness: Readiness,
     metrics: Metrics,
     /// The cluster that the data directory was of at the start; empty: none.
     own_cluster: String,
 }
 
-/// What the node consists of. Cheap to clone.
+/// The parts of a node and what connects them to a real world. Cheap to clone.
 #[derive(Clone)]
-struct Parts {
-    registry: Registry,
+struct Connected {
+    parts: Parts,
     gossip: Gossip,
-    hints: ShardHints,
-    kv: KvService,
-    catalog: Catalog,
     admission: ClusterAdmission,
-    directives: Directives,
     reporter: Reporter,
-    log: SharedLog,
 }
 
 impl NodeService {
@@ -76,11 +69,10 @@ impl NodeService {
         let listener = TcpListener::bind(config.listen).await.map_err(|why| {
             ApiError::new(ErrorCode::BadAddress, format!("{}: {why}", config.listen))
         })?;
-        let started_unix_ms = now_unix_ms();
+        let clock = WallClock::of_the_machine();
+        let started_unix_ms = clock.now_unix_ms();
         let directory = Arc::new(DataDir::open(&config.data_dir, config.node_id, config.engine)?);
-        let (log_engine, state_engine) = open_engines(&config, &directory).await?;
-        let log =
-            SharedLog::open(log_engine, Some(state_engine.clone()), FlusherConfig::default())?;
+        let (log, state) = open_engines(&config, &directory).await?;
         let members = Members::new(own_member(&config), config.wan.clone());
         let hints = ShardHints::default();
         let mut gossip_config =
@@ -88,61 +80,48 @@ impl NodeService {
         gossip_config.cluster_id = directory.cluster_id();
         let gossip =
             Gossip::start(gossip_config, members.clone(), hints.clone(), started_unix_ms).await?;
-        let transport = Transport::new(members.clone());
-        let registry = Registry::new(
-            config.node_id,
-            state_engine.clone(),
-            log.clone(),
-            transport.clone(),
-            config.raft.clone(),
-            config.data_dir.clone(),
-        );
+        let around = Surroundings { log, state, transport: Transport::new(members), hints, clock };
+        let parts = Parts::build(&config, around)?;
+        let registry = &parts.registry;
         let own_cluster = directory.cluster_id();
         let admission = ClusterAdmission::new(directory, registry.clone());
         gossip.set_cluster_id(registry.cluster_id());
         registry.open_all().await?;
-        let kv = KvService::new(config.node_id, registry.clone(), config.admission());
-        let meta = MetaClient::new(kv.clone(), transport, hints.clone());
-        let catalog = Catalog::new(meta, registry.clone());
-        let terms = Arc::new(Terms::open(state_engine)?);
-        let directives =
-            Directives::new(registry.clone(), catalog.clone(), terms, config.disk_reserve_bytes);
         let reporter = Reporter::new(
             registry.clone(),
-            catalog.clone(),
-            kv.clone(),
-            directives.clone(),
+            parts.catalog.clone(),
+            parts.kv.clone(),
+            parts.directives.clone(),
             gossip.clone(),
             config.data_dir.clone(),
             started_unix_ms,
         );
         let metrics = Metrics::new(&[("node", &config.node_id.to_string())]);
         let readiness = Readiness::new(&["cluster", "meta shard"]);
-        let parts =
-            Parts { registry, gossip, hints, kv, catalog, admission, directives, reporter, log };
-        Ok(Self { config, listener, parts, readiness, metrics, own_cluster })
+        let connected = Connected { parts, gossip, admission, reporter };
+        Ok(Self { config, listener, connected, readiness, metrics, own_cluster })
     }
 
     /// Serves until told to stop.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ApiError> {
-        let parts = self.parts.clone();
+        let Connected { parts, gossip, admission, reporter } = self.connected.clone();
         let router = self.router()?;
         let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let founding = Founding {
             node: self.config.node_id,
             founders: self.config.founders.iter().copied().collect(),
-            gossip: parts.gossip.clone(),
-            admission: parts.admission.clone(),
+            gossip: gossip.clone(),
+            admission,
             catalog: parts.catalog.clone(),
         };
         tasks.spawn(founding.run(stopping.clone()));
         tasks.spawn(parts.catalog.clone().run(stopping.clone()));
-        tasks.spawn(parts.reporter.clone().run(stopping.clone()));
+        tasks.spawn(reporter.clone().run(stopping.clone()));
         let caretaker = Caretaker {
             registry: parts.registry.clone(),
             tell_led: Box::new({
-                let gossip = parts.gossip.clone();
+                let gossip = gossip.clone();
                 move |led| gossip.set_led(led)
             }),
             hints: parts.hints.clone(),
@@ -151,7 +130,7 @@ impl NodeService {
         let raft = &self.config.raft;
         let quiesce = Quiesce::new(
             parts.registry.clone(),
-            parts.reporter.started_unix_ms(),
+            reporter.started_unix_ms(),
             raft.quiesce_after_ms,
             raft.heartbeat_ms,
         );
@@ -161,7 +140,7 @@ impl NodeService {
             self.metrics.clone(),
             parts.kv.clone(),
             parts.registry.clone(),
-            parts.reporter.clone(),
+            reporter.clone(),
             stopping.clone(),
         ));
         tracing::info!(
@@ -178,7 +157,7 @@ impl NodeService {
             served = async { axum::serve(listener, router).await } => served
                 .map_err(|why| ApiError::new(ErrorCode::StorageFailed, format!("serving: {why}"))),
             () = asked.cancelled() => Ok(()),
-            error = met_only_strangers(&parts.gossip, &own_cluster, &self.config.data_dir) => Err(error),
+            error = met_only_strangers(&gossip, &own_cluster, &self.config.data_dir) => Err(error),
         };
         stopping.cancel();
         while let Some(ended) = tasks.join_next().await {
@@ -187,17 +166,17 @@ impl NodeService {
             }
         }
         parts.registry.shutdown().await;
-        parts.gossip.shutdown().await;
+        gossip.shutdown().await;
         tracing::info!("node stopped");
         served
     }
 
     fn router(&self) -> Result<axum::Router, ApiError> {
-        let parts = &self.parts;
+        let Connected { parts, admission, reporter, .. } = &self.connected;
         let peer = PeerServer::new(
             parts.registry.clone(),
             parts.registry.transport().members().clone(),
-            parts.admission.clone(),
+            admission.clone(),
             self.config.disk_reserve_bytes,
         );
         let node = NodeApi {
@@ -206,7 +185,7 @@ impl NodeService {
             registry: parts.registry.clone(),
             hints: parts.hints.clone(),
             directives: parts.directives.clone(),
-            reporter: parts.reporter.clone(),
+            reporter: reporter.clone(),
             kv: parts.kv.clone(),
         };
         let max = limits::MESSAGE_BYTES_MAX;

@@ -9,7 +9,8 @@ use isobar_api::{
     report::MemberInfo,
     table::{TableInfo, TableSpec, TableState},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 

@@ -129,7 +129,7 @@ impl Founding {
             return Ok(true);
         }
         let Some(founders) = self.founders_alive() else { return Ok(false) };
-        self.make_meta_shard(&founders).await?;
+        self.catalog.make_meta_shard(&founders).await?;
         let mut batch = WriteBatch::new();
         batch.put(Space::Meta, keys::node::founded(), b"1");
         engine.write(batch)?;
@@ -149,8 +149,11 @@ impl Founding {
             members.into_iter().filter(|m| m.alive && self.founders.contains(&m.node_id)).collect();
         (founders.len() == self.founders.len()).then_some(founders)
     }
+}
 
-    async fn make_meta_shard(&self, founders: &[MemberInfo]) -> Result<(), ApiError> {
+impl Catalog {
+    /// Makes the meta shard on some of the founders. Repeating it is harmless. Fails if one of them does not answer.
+    pub async fn make_meta_shard(&self, founders: &[MemberInfo]) -> Result<(), ApiError> {
         let voters = match founders.len() {
             0..=2 => 1,
             3 | 4 => 3,
@@ -174,8 +177,8 @@ impl Founding {
         };
         let (first, others) = replicas.split_first().expect("at least one voter");
         for replica in others {
-            self.catalog.make_replica(&descriptor, &replicas, replica).await?;
+            self.make_replica(&descriptor, &replicas, replica).await?;
         }
-        self.catalog.make_replica(&descriptor, &replicas, first).await
+        self.make_replica(&descriptor, &replicas, first).await
     }
 }

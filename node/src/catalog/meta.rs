@@ -9,10 +9,8 @@ use isobar_api::{
         kv_result,
     },
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 const DEADLINE: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);

@@ -16,7 +16,6 @@ pub use terms::Terms;
 
 use crate::{
     engine::Space,
-    kv::now_unix_ms,
     registry::Registry,
     replica::Replica,
     shard::{Command, StepNote, keys},
@@ -117,7 +116,7 @@ impl Directives {
         if let Some(other) = under_way {
             return Err(Refusal::Busy { directive: other.directive });
         }
-        if now_unix_ms() > order.expires_at_unix_ms {
+        if self.registry.clock().now_unix_ms() > order.expires_at_unix_ms {
             return Err(Refusal::Expired { at_unix_ms: order.expires_at_unix_ms });
         }
         // A step whose result was lost with its leader finds its own work done: that is no moved epoch.

@@ -19,9 +19,9 @@ use openraft::{ChangeMembers, Precondition, async_runtime::WatchReceiver};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -144,6 +144,7 @@ impl Directives {
                 events.send_replace(StepEvent::Progress { done: total - behind, total });
             }
             tokio::select! {
+                biased;
                 () = abort.cancelled() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }

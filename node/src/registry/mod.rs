@@ -17,6 +17,7 @@ use crate::{
     replica::{Replica, error_chain, fault_code},
     shard::{Host, LocalReplica, Seed, ShardEvent, ShardStateMachine, finish_interrupted, keys},
     transport::Transport,
+    wall_clock::WallClock,
 };
 use isobar_api::{
     ApiError, ErrorCode, KeyRange, NodeId, ReplicaId, ShardDescriptor, ShardId, TableId,
@@ -54,6 +55,7 @@ struct Inner {
     transport: Transport,
     timing: RaftTiming,
     data_dir: PathBuf,
+    clock: WallClock,
     cluster_id: OnceLock<String>,
     incarnation: OnceLock<u64>,
     host: Host,
@@ -80,6 +82,7 @@ impl Registry {
         transport: Transport,
         timing: RaftTiming,
         data_dir: PathBuf,
+        clock: WallClock,
     ) -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -93,6 +96,7 @@ impl Registry {
             transport,
             timing,
             data_dir,
+            clock,
             cluster_id: OnceLock::new(),
             incarnation: OnceLock::new(),
             host: Host::new(events),
@@ -213,6 +217,11 @@ impl Registry {
     /// The shared log.
     pub fn log(&self) -> &SharedLog {
         &self.inner.log
+    }
+
+    /// The time of day.
+    pub fn clock(&self) -> &WallClock {
+        &self.inner.clock
     }
 
     /// The streams to other nodes.

@@ -44,7 +44,8 @@ pub(crate) fn registry_over(
     let log = SharedLog::open(Arc::new(log), Some(state.clone()), FlusherConfig::default());
     let node = members.own().node_id;
     let (transport, timing) = (Transport::new(members), RaftTiming::default());
-    Registry::new(node, state.clone(), log.unwrap(), transport, timing, PathBuf::from("/"))
+    let (root, clock) = (PathBuf::from("/"), WallClock::of_the_machine());
+    Registry::new(node, state.clone(), log.unwrap(), transport, timing, root, clock)
 }
 
 fn empty_registry(state: &Arc<MemoryEngine>) -> Registry {

@@ -263,12 +263,12 @@ fn as_repeated(outcome: WriteOutcome) -> WriteOutcome {
 }
 
 /// Reads the applied state of a shard as stored.
-pub(super) fn decode_applied(stored: &[u8]) -> Result<AppliedState, EngineError> {
+pub(crate) fn decode_applied(stored: &[u8]) -> Result<AppliedState, EngineError> {
     decode(stored).map_err(|why| EngineError::corruption(format!("applied state: {why}")))
 }
 
 /// Reads the descriptor of a shard as stored.
-pub(super) fn decode_descriptor(stored: &[u8]) -> Result<ShardDescriptor, EngineError> {
+pub(crate) fn decode_descriptor(stored: &[u8]) -> Result<ShardDescriptor, EngineError> {
     serde_json::from_slice(stored)
         .map_err(|why| EngineError::corruption(format!("shard descriptor: {why}")))
 }

@@ -19,6 +19,7 @@ mod state_machine;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use apply::{decode_applied, decode_descriptor};
 pub use command::{
     Command, CommandResult, FreezeCommand, Mutation, SplitCommand, StepNote, SubsumeCommand,
     WriteCommand, WriteGroup, WriteOutcome,

@@ -214,6 +214,7 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
             Outgoing { shard: self.shard, to_replica: self.to, vote, meta, snapshot: view };
         let sending = self.transport.send_snapshot(self.node, outgoing, SNAPSHOT_TIMEOUT);
         let sent = tokio::select! {
+            biased;
             closed = cancel => return Err(StreamingError::Closed(closed)),
             sent = sending => sent,
         };
