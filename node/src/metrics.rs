@@ -69,6 +69,7 @@ pub(crate) async fn run(
             return;
         }
     };
+    registered.replayed.set(registry.entries_replayed() as f64);
     let (mut requests, mut refused, mut syncs) = (0, 0, 0);
     loop {
         tokio::select! {
@@ -90,6 +91,5 @@ pub(crate) async fn run(
         registered.syncs.inc_by(stats.syncs.saturating_sub(syncs));
         syncs = stats.syncs;
         registered.sync_p99.set(stats.sync_us_p99 as f64 / 1e6);
-        registered.replayed.set(registry.entries_replayed() as f64);
     }
 }
