@@ -113,6 +113,7 @@ pub(crate) async fn run(
             return;
         }
     };
+    registered.replayed.set(registry.entries_replayed() as f64);
     let (mut requests, mut refused, mut syncs) = (0, [0; REASONS.len()], 0);
     loop {
         tokio::select! {
@@ -142,6 +143,5 @@ pub(crate) async fn run(
         registered.syncs.inc_by(stats.syncs.saturating_sub(syncs));
         syncs = stats.syncs;
         registered.sync_p99.set(stats.sync_us_p99 as f64 / 1e6);
-        registered.replayed.set(registry.entries_replayed() as f64);
     }
 }

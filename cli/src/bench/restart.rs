@@ -31,7 +31,8 @@ use std::{
 };
 
 const TABLE: &str = "bench";
-const READY_WITHIN: Duration = Duration::from_secs(600);
+/// No longer than a client may wait.
+const READY_WITHIN: Duration = Duration::from_secs(300);
 const REPLAYED: &str = "isobar_log_entries_replayed";
 /// Between two looks at a metric that is not there yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
