@@ -66,7 +66,6 @@ struct Parts {
     admission: ClusterAdmission,
     directives: Directives,
     reporter: Reporter,
-    log: SharedLog,
 }
 
 impl NodeService {
@@ -118,8 +117,7 @@ impl NodeService {
         );
         let metrics = Metrics::new(&[("node", &config.node_id.to_string())]);
         let readiness = Readiness::new(&["cluster", "meta shard"]);
-        let parts =
-            Parts { registry, gossip, hints, kv, catalog, admission, directives, reporter, log };
+        let parts = Parts { registry, gossip, hints, kv, catalog, admission, directives, reporter };
         Ok(Self { config, listener, parts, readiness, metrics, own_cluster })
     }
 
