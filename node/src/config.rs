@@ -150,7 +150,7 @@ impl Default for NodeConfig {
             raft: RaftTiming::default(),
             storage: StorageLimits::default(),
             requests_max: 4_096,
-            writes_max: 1_024,
+            writes_max: 2_048,
             request_bytes_max: 64 << 20,
             disk_reserve_bytes: 256 << 20,
             wan: RttMatrix::default(),

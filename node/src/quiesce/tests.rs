@@ -306,6 +306,7 @@ fn seed(shard: ShardId) -> Seed {
         shape: 1,
         next_replica_id: 4,
         rule: serde_json::from_str(r#"{"replicas":3,"replicas_max":5}"#).unwrap(),
+        merging: isobar_api::Merging::default(),
     };
     Seed { descriptor, replicas: replicas.collect() }
 }
