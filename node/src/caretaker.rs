@@ -163,7 +163,9 @@ impl Caretaker {
         let mut suspects: Vec<(ShardId, ReplicaId, NodeId)> = Vec::new();
         let merges = Merges::new(self.registry.clone(), self.hints.clone());
         for replica in self.registry.all() {
-            if replica.leader_node().is_some() && self.is_member(&replica) {
+            // A learner that was away goes on believing in the leader it had.
+            let believed = replica.leader_node().is_some() && self.is_member(&replica);
+            if believed && !self.is_superseded(&replica) {
                 leaderless.remove(&replica.shard_id);
                 continue;
             }
@@ -191,6 +193,15 @@ impl Caretaker {
 
     fn is_member(&self, replica: &Replica) -> bool {
         replica.state.replicas().iter().any(|m| m.replica_id == replica.replica_id)
+    }
+
+    /// Whether another shard is known to have its first key by now.
+    fn is_superseded(&self, replica: &Replica) -> bool {
+        let Some(descriptor) = replica.state.descriptor() else { return false };
+        let owner = self.hints.owner_of(descriptor.table_id, &descriptor.range.start);
+        owner.is_some_and(|owner| {
+            owner.shard_id != replica.shard_id && owner.epoch.shape > descriptor.shape
+        })
     }
 
     fn newer_leader_without(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {

@@ -292,7 +292,8 @@ mod tests {
             assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::NewerFormat);
         }
         let long = " ".repeat(IDENTITY_BYTES_MAX as usize + 1);
-        for bad in ["", "{", "{}", r#"{"format":3}"#, r#"{"format":-1}"#, "\u{0}", &long] {
+        let bare = format!(r#"{{"format":{FORMAT}}}"#);
+        for bad in ["", "{", "{}", &bare, r#"{"format":-1}"#, "\u{0}", &long] {
             fs::write(&file, bad).unwrap();
             assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::Corruption, "{bad:?}");
         }

@@ -31,6 +31,11 @@ impl ShardHints {
         self.read().get(shard).cloned()
     }
 
+    /// The shard that owns a key, as far as is known.
+    pub fn owner_of(&self, table: TableId, key: &[u8]) -> Option<ShardEntry> {
+        self.read().find(table, key).cloned()
+    }
+
     /// The shards of a table, in key order.
     pub fn of_table(&self, table: TableId) -> Vec<ShardEntry> {
         self.read().of_table(table).cloned().collect()

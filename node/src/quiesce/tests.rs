@@ -304,6 +304,7 @@ fn seed(shard: ShardId) -> Seed {
         table_id: TableId(shard.0),
         range: KeyRange::all(),
         shape: 1,
+        merging: Default::default(),
         next_replica_id: 4,
         rule: serde_json::from_str(r#"{"replicas":3,"replicas_max":5}"#).unwrap(),
         merging: isobar_api::Merging::default(),
