@@ -269,6 +269,9 @@ mod tests {
         let recorded = &history.operations()[0];
         assert_eq!((recorded.invoked_ns, recorded.returned_ns()), (10, Some(40)));
         assert_eq!(recorded.applied_version(), Some(version));
-        assert_eq!(recorded.to_string(), "[10, 40] client 1 number 1: put a=x -> applied at 0.5@n0");
+        assert_eq!(
+            recorded.to_string(),
+            "[10, 40] client 1 number 1: put a=x -> applied at 0.5@n0"
+        );
     }
 }

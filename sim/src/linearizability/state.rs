@@ -1,1 +1,471 @@
-//! Not written yet.
+//! One object, its operations in a form that is quick to try, and what a next operation does to its rows.
+
+use crate::history::{Operation, Outcome, Recorded};
+use bytes::Bytes;
+use isobar_api::Version;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+/// A value by its place in the list of all values of the object.
+type ValueId = u32;
+/// Every value that only an operation of unknown outcome wrote and that no read shows: which one it is makes no difference.
+const UNREAD: ValueId = ValueId::MAX;
+
+/// A row, as far as an order of operations tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Row {
+    Absent,
+    At(ValueId, Version),
+    /// Written by an operation of unknown outcome, whose version nobody has told yet.
+    Unversioned(ValueId, usize),
+}
+
+/// A row and the highest version that its key has had.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cell {
+    row: Row,
+    floor: Version,
+}
+
+/// The rows of an object, in the order of its keys.
+pub(super) type State = Vec<Cell>;
+
+/// One change of a write.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    cell: usize,
+    value: Option<ValueId>,
+    expected: Option<Version>,
+}
+
+#[derive(Debug)]
+enum Action {
+    Read(usize, Option<(ValueId, Version)>),
+    Applied(Vec<Change>, Version),
+    Conflict(Vec<Change>, Vec<Version>),
+    /// Of unknown outcome. It is tried only as applied: where it has no effect it can as well come last, or never.
+    Maybe(Vec<Change>),
+}
+
+/// An operation of one object.
+#[derive(Debug)]
+pub(super) struct Op<'a> {
+    pub(super) recorded: &'a Recorded,
+    /// When it was first sent, ns.
+    pub(super) invoked_ns: u64,
+    /// When it was known to be done, ns; `u64::MAX`: never.
+    pub(super) returned_ns: u64,
+    action: Action,
+}
+
+/// Why an operation cannot be next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It shows another row than there is.
+    ShowsAnother,
+    /// It was applied although a version that it expected is not there.
+    NotExpected,
+    /// It was refused although all its conditions hold.
+    NoConflict,
+    /// A lower version of a row is not written yet, or a higher one is.
+    VersionOrder,
+}
+
+impl Refusal {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::ShowsAnother => "shows another row or version",
+            Self::NotExpected => "was applied, but a version it expected is not there",
+            Self::NoConflict => "was refused, but its conditions hold",
+            Self::VersionOrder => "its version is not above, or not next to, those before it",
+        }
+    }
+}
+
+/// The operations of one object.
+#[derive(Debug)]
+pub(super) struct Object<'a> {
+    pub(super) keys: Vec<&'a Bytes>,
+    values: Vec<&'a Bytes>,
+    /// Those of known outcome, then the others that something may see; each part in the order of the calls.
+    pub(super) ops: Vec<Op<'a>>,
+    /// How many are of known outcome.
+    pub(super) known: usize,
+    /// Per key: the versions that operations of known outcome gave it, ascending.
+    versions: Vec<Vec<Version>>,
+    /// Per key: the versions that operations of known outcome saw it have, ascending, and which did.
+    observed: Vec<Vec<(Version, usize)>>,
+    reads: Reads,
+    /// For an operation of unknown outcome: an earlier one that does the same.
+    pub(super) twin: Vec<Option<usize>>,
+}
+
+/// What reads tell of values and versions, by key.
+#[derive(Debug, Default)]
+struct Reads {
+    value_of: BTreeMap<(usize, Version), ValueId>,
+    /// Of values that only one operation writes, where all reads agree.
+    version_of: BTreeMap<(usize, ValueId), Version>,
+}
+
+impl Reads {
+    /// Also makes one of all values that make no difference.
+    fn new(ops: &mut [Op]) -> Self {
+        let mut reads = Self::default();
+        let mut versions: BTreeMap<(usize, ValueId), BTreeSet<Version>> = BTreeMap::new();
+        for op in ops.iter() {
+            if let Action::Read(cell, Some((value, version))) = op.action {
+                reads.value_of.insert((cell, version), value);
+                versions.entry((cell, value)).or_default().insert(version);
+            }
+        }
+        let mut writers: BTreeMap<(usize, ValueId), usize> = BTreeMap::new();
+        for op in ops {
+            for change in op.changes() {
+                let Some(value) = change.value else { continue };
+                *writers.entry((change.cell, value)).or_default() += 1;
+            }
+            if let Action::Maybe(changes) = &mut op.action {
+                for change in changes {
+                    let read = |value: &ValueId| versions.contains_key(&(change.cell, *value));
+                    change.value = change.value.map(|v| if read(&v) { v } else { UNREAD });
+                }
+            }
+        }
+        for (place, seen) in versions {
+            if let (Some(1), [version]) = (writers.get(&place), &*Vec::from_iter(seen)) {
+                reads.version_of.insert(place, *version);
+            }
+        }
+        reads
+    }
+
+    /// Whether a write of unknown outcome can have given a row this version.
+    fn allow(&self, cell: usize, value: ValueId, version: Version) -> bool {
+        self.value_of.get(&(cell, version)).is_none_or(|other| *other == value)
+            && self.version_of.get(&(cell, value)).is_none_or(|other| *other == version)
+    }
+}
+
+/// Numbers for keys and values.
+struct Numbers<'a> {
+    keys: BTreeMap<&'a Bytes, usize>,
+    values: BTreeMap<&'a Bytes, ValueId>,
+}
+
+impl<'a> Numbers<'a> {
+    fn value(&mut self, value: &'a Bytes) -> ValueId {
+        let next = ValueId::try_from(self.values.len()).expect("fewer values than fit in memory");
+        *self.values.entry(value).or_insert(next)
+    }
+
+    fn action(&mut self, recorded: &'a Recorded) -> Action {
+        let mutations = match &recorded.operation {
+            Operation::Get { key, .. } => {
+                let seen = match recorded.outcome() {
+                    Outcome::Row(Some((value, version))) => Some((self.value(value), *version)),
+                    _ => None,
+                };
+                return Action::Read(self.keys[key], seen);
+            }
+            Operation::Write(mutations) => mutations,
+        };
+        let changes = mutations
+            .iter()
+            .map(|mutation| Change {
+                cell: self.keys[&mutation.key],
+                value: mutation.value.as_ref().map(|value| self.value(value)),
+                expected: mutation.expected,
+            })
+            .collect();
+        match recorded.outcome() {
+            Outcome::Applied(version) => Action::Applied(changes, *version),
+            Outcome::Conflict(current) => Action::Conflict(changes, current.clone()),
+            _ => Action::Maybe(changes),
+        }
+    }
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn new(operations: &[&'a Recorded]) -> Self {
+        let keys: BTreeSet<&Bytes> = operations.iter().flat_map(|r| r.operation.keys()).collect();
+        let keys: Vec<&Bytes> = keys.into_iter().collect();
+        let mut numbers = Numbers {
+            keys: keys.iter().enumerate().map(|(cell, key)| (*key, cell)).collect(),
+            values: BTreeMap::new(),
+        };
+        let mut ops: Vec<Op> = operations
+            .iter()
+            .map(|recorded| Op {
+                recorded,
+                invoked_ns: recorded.invoked_ns,
+                returned_ns: recorded.returned_ns().unwrap_or(u64::MAX),
+                action: numbers.action(recorded),
+            })
+            .collect();
+        let maybe = |op: &Op| matches!(op.action, Action::Maybe(_));
+        ops.sort_by_key(|op| (maybe(op), op.invoked_ns));
+        let known = ops.iter().take_while(|op| !maybe(op)).count();
+        let reads = Reads::new(&mut ops);
+        let mut versions = vec![Vec::new(); keys.len()];
+        for op in &ops {
+            if let Action::Applied(changes, version) = &op.action {
+                let cells: BTreeSet<usize> = changes.iter().map(|change| change.cell).collect();
+                cells.into_iter().for_each(|cell| versions[cell].push(*version));
+            }
+        }
+        versions.iter_mut().for_each(|versions| versions.sort_unstable());
+        let mut observed = vec![Vec::new(); keys.len()];
+        for (at, op) in ops.iter().enumerate().take(known) {
+            op.observes()
+                .into_iter()
+                .for_each(|(cell, version)| observed[cell].push((version, at)));
+        }
+        observed.iter_mut().for_each(|observed| observed.sort_unstable());
+        let mut values = vec![keys[0]; numbers.values.len()];
+        numbers.values.iter().for_each(|(value, id)| values[*id as usize] = value);
+        let twin = Vec::new();
+        let mut object = Self { keys, values, ops, known, versions, observed, reads, twin };
+        let mut at = 0;
+        let visible: Vec<bool> = object.ops.iter().map(|op| object.is_visible(op)).collect();
+        object.ops.retain(|_| {
+            at += 1;
+            at <= known || visible[at - 1]
+        });
+        object.twin = twins(&object.ops, known);
+        object
+    }
+
+    /// No rows.
+    pub(super) fn empty(&self) -> State {
+        vec![Cell { row: Row::Absent, floor: Version::ABSENT }; self.keys.len()]
+    }
+
+    /// The rows after one more operation; borrowed if it changes nothing and tells nothing new.
+    pub(super) fn apply<'s>(&self, state: &'s State, at: usize) -> Result<Cow<'s, State>, Refusal> {
+        let mut state = Cow::Borrowed(state);
+        match &self.ops[at].action {
+            Action::Read(cell, None) => match state[*cell].row {
+                Row::Absent => Ok(state),
+                _ => Err(Refusal::ShowsAnother),
+            },
+            Action::Read(cell, Some((value, version))) => {
+                let held = match state[*cell].row {
+                    Row::At(held, _) | Row::Unversioned(held, _) => Some(held),
+                    Row::Absent => None,
+                };
+                if held == Some(*value) && self.has_version(&mut state, *cell, *version) {
+                    Ok(state)
+                } else {
+                    Err(Refusal::ShowsAnother)
+                }
+            }
+            Action::Conflict(changes, current) => {
+                let conditions = changes.iter().filter_map(|c| Some((c.cell, c.expected?)));
+                let conditions: Vec<(usize, Version)> = conditions.collect();
+                if conditions.len() != current.len() {
+                    return Err(Refusal::ShowsAnother);
+                }
+                for ((cell, _), version) in conditions.iter().zip(current) {
+                    if !self.has_version(&mut state, *cell, *version) {
+                        return Err(Refusal::ShowsAnother);
+                    }
+                }
+                let hold = conditions.iter().zip(current).all(|((_, want), is)| want == is);
+                if hold { Err(Refusal::NoConflict) } else { Ok(state) }
+            }
+            Action::Applied(changes, version) => self.write(state, at, changes, Some(*version)),
+            Action::Maybe(changes) => self.write(state, at, changes, None),
+        }
+    }
+
+    fn write<'s>(
+        &self,
+        mut state: Cow<'s, State>,
+        at: usize,
+        changes: &[Change],
+        version: Option<Version>,
+    ) -> Result<Cow<'s, State>, Refusal> {
+        if let Some(version) = version
+            && !changes.iter().all(|change| self.is_next(&state[change.cell], change.cell, version))
+        {
+            return Err(Refusal::VersionOrder);
+        }
+        for change in changes {
+            if let Some(expected) = change.expected
+                && !self.has_version(&mut state, change.cell, expected)
+            {
+                return Err(Refusal::NotExpected);
+            }
+        }
+        let rows = state.to_mut();
+        for change in changes {
+            let cell = &mut rows[change.cell];
+            cell.row = match (change.value, version) {
+                (None, _) => Row::Absent,
+                (Some(value), Some(version)) => Row::At(value, version),
+                (Some(value), None) => Row::Unversioned(value, at),
+            };
+            cell.floor = version.unwrap_or(cell.floor);
+        }
+        Ok(state)
+    }
+
+    /// Whether a version is the lowest that the key is still to get from an operation of known outcome.
+    fn is_next(&self, cell: &Cell, key: usize, version: Version) -> bool {
+        let versions = &self.versions[key];
+        versions.get(versions.partition_point(|v| *v <= cell.floor)) == Some(&version)
+    }
+
+    /// Whether a row has, or may have, this version; from then on it has it.
+    fn has_version(&self, state: &mut Cow<'_, State>, cell: usize, version: Version) -> bool {
+        let writer = match state[cell].row {
+            Row::Absent => return version == Version::ABSENT,
+            Row::At(_, held) => return version == held,
+            Row::Unversioned(_, writer) => writer,
+        };
+        // The write has the version in every row that it wrote.
+        for key in 0..state.len() {
+            let Cell { row: Row::Unversioned(value, by), floor } = state[key] else { continue };
+            if by != writer {
+                continue;
+            }
+            let written = |up_to: Version| self.versions[key].partition_point(|v| *v <= up_to);
+            if version <= floor
+                || written(version) != written(floor)
+                || !self.reads.allow(key, value, version)
+            {
+                return false;
+            }
+            state.to_mut()[key] = Cell { row: Row::At(value, version), floor: version };
+        }
+        true
+    }
+
+    /// Whether a step from one state to the next leaves behind a version that an operation still has to see. Versions do
+    /// not come back, so nothing good can follow.
+    pub(super) fn leaves_behind(
+        &self,
+        before: &State,
+        after: &State,
+        is_done: impl Fn(usize) -> bool,
+    ) -> bool {
+        let cells = before.iter().zip(after).zip(&self.observed);
+        cells.filter(|((old, new), _)| old != new).any(|((old, new), observed)| {
+            let gone = |version: Version| {
+                version < new.floor || !matches!(new.row, Row::At(_, held) if held == version)
+            };
+            let from = observed.partition_point(|(version, _)| *version < old.floor);
+            let passed = observed[from..].iter().take_while(|(version, _)| *version <= new.floor);
+            passed.into_iter().any(|(version, at)| gone(*version) && !is_done(*at))
+        })
+    }
+
+    /// Whether a step overwrites the last row of a write of unknown outcome that nothing has seen: it can as well never
+    /// have been.
+    pub(super) fn buries_unseen(&self, before: &State, after: &State, at: usize) -> bool {
+        before.iter().enumerate().any(|(cell, old)| {
+            let Row::Unversioned(_, writer) = old.row else { return false };
+            let held = |cell: &Cell| matches!(cell.row, Row::Unversioned(_, by) if by == writer);
+            let wrote = |c: usize| self.ops[writer].changes().iter().any(|change| change.cell == c);
+            let looked =
+                self.ops[at].changes().iter().any(|c| c.expected.is_some() && wrote(c.cell));
+            let deletes = self.ops[writer].changes().iter().any(|change| change.value.is_none());
+            let overwritten = self.ops[at].changes().iter().any(|change| change.cell == cell);
+            overwritten && !looked && !deletes && !after.iter().any(held)
+        })
+    }
+
+    /// Whether any operation can see a write of unknown outcome. If none can, it is never tried.
+    fn is_visible(&self, op: &Op) -> bool {
+        let is_orphan = |cell: usize, version: Version| {
+            version != Version::ABSENT && self.versions[cell].binary_search(&version).is_err()
+        };
+        op.changes().iter().any(|change| {
+            let Some(value) = change.value else { return true };
+            let seen = self.observed[change.cell].iter().map(|(version, _)| *version);
+            let maybe = self.ops[self.known..].iter().flat_map(Op::changes);
+            let expected = maybe.filter(|c| c.cell == change.cell).filter_map(|c| c.expected);
+            seen.chain(expected).any(|version| {
+                is_orphan(change.cell, version) && self.reads.allow(change.cell, value, version)
+            })
+        })
+    }
+
+    /// Whether the effect of `earlier`, of unknown outcome, matters to the operation right after it. If not, it can as
+    /// well come later or never.
+    pub(super) fn needs(&self, earlier: usize, at: usize) -> bool {
+        let written: Vec<usize> = self.ops[earlier].changes().iter().map(|c| c.cell).collect();
+        let op = &self.ops[at];
+        match &op.action {
+            Action::Read(cell, _) => written.contains(cell),
+            Action::Conflict(..) | Action::Applied(..) | Action::Maybe(_) => {
+                let overwrites = |cell: &usize| op.changes().iter().any(|c| c.cell == *cell);
+                let touched = written.iter().any(overwrites);
+                let looks = op
+                    .changes()
+                    .iter()
+                    .any(|change| change.expected.is_some() && written.contains(&change.cell));
+                // Two that have nothing in common may stand in one order only.
+                let apart = matches!(op.action, Action::Maybe(_)) && !touched && at > earlier;
+                looks || apart || touched && !written.iter().all(overwrites)
+            }
+        }
+    }
+
+    /// The rows in words.
+    pub(super) fn show(&self, state: &State) -> Vec<String> {
+        let value = |id: ValueId| {
+            let value = self.values.get(id as usize);
+            value.map_or("?".to_owned(), |value| value.escape_ascii().to_string())
+        };
+        let rows = self.keys.iter().zip(state).map(|(key, cell)| {
+            let key = key.escape_ascii();
+            match cell.row {
+                Row::Absent => format!("no row {key}"),
+                Row::At(id, version) => format!("{key}={} at {version}", value(id)),
+                Row::Unversioned(id, _) => format!("{key}={} at an unknown version", value(id)),
+            }
+        });
+        rows.collect()
+    }
+}
+
+/// For each operation of unknown outcome, the last before it that does the same.
+fn twins(ops: &[Op], known: usize) -> Vec<Option<usize>> {
+    let mut alike: BTreeMap<&[Change], usize> = BTreeMap::new();
+    let mut twins = vec![None; ops.len()];
+    for (at, op) in ops.iter().enumerate().skip(known) {
+        twins[at] = alike.insert(op.changes(), at);
+    }
+    twins
+}
+
+impl Op<'_> {
+    /// The rows and versions that it shows to have been there.
+    fn observes(&self) -> Vec<(usize, Version)> {
+        let expected = |change: &Change| Some((change.cell, change.expected?));
+        let mut observed: Vec<(usize, Version)> = match &self.action {
+            Action::Read(cell, seen) => seen.iter().map(|(_, version)| (*cell, *version)).collect(),
+            Action::Applied(changes, _) => changes.iter().filter_map(expected).collect(),
+            Action::Conflict(changes, current) => {
+                let cells = changes.iter().filter_map(expected).map(|(cell, _)| cell);
+                cells.zip(current.iter().copied()).collect()
+            }
+            Action::Maybe(_) => Vec::new(),
+        };
+        observed.retain(|(_, version)| *version != Version::ABSENT);
+        observed
+    }
+
+    fn changes(&self) -> &[Change] {
+        match &self.action {
+            Action::Read(..) => &[],
+            Action::Applied(changes, _) | Action::Conflict(changes, _) | Action::Maybe(changes) => {
+                changes
+            }
+        }
+    }
+}
