@@ -1,6 +1,6 @@
 # Thin on purpose: what a target does is a command you can type yourself. `make` alone lists them.
 # ARGS goes to the program: make demo ARGS='--seconds 60 -o json'
-.PHONY: help setup demo test lint fmt bench soak sim docs
+.PHONY: help setup demo test lint fmt bench soak sim fuzz docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 14
@@ -34,6 +34,9 @@ soak: ## a cluster under load and faults for MINUTES (60), then every write is l
 sim: ## SEEDS (50) simulated clusters under faults, each the same every time
 	@scripts/setup build && cargo build -q -p isobar-sim
 	@cargo run -q -p isobar-sim -- --seeds $(or $(SEEDS),50) $(ARGS)
+fuzz: ## damaged bytes into the decoders, CASES (10000) of each kind
+	@scripts/setup test
+	ISOBAR_FUZZ_CASES=$(or $(CASES),10000) cargo test -p isobar-api --lib fuzz $(ARGS)
 
 docs: ## the book into docs/book (needs mdbook: cargo install mdbook)
 	@command -v mdbook >/dev/null || { echo 'install it first: cargo install mdbook --locked' >&2; exit 69; }

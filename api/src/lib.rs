@@ -4,6 +4,8 @@
 
 pub mod directive;
 pub mod error;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod hlc;
 pub mod ids;
 pub mod invariant;

@@ -124,10 +124,14 @@ impl Node {
         }
     }
 
-    fn is_hopeless(&self, object: &Object, after: &State, at: usize) -> bool {
+    fn left_behind(&self, object: &Object, after: &State, at: usize) -> Option<usize> {
         let done = |other| other == at || self.configuration.is_done(other);
-        let before = &self.configuration.state;
-        object.leaves_behind(before, after, done) || object.buries_unseen(before, after, at)
+        object.leaves_behind(&self.configuration.state, after, done)
+    }
+
+    fn is_hopeless(&self, object: &Object, after: &State, at: usize) -> bool {
+        self.left_behind(object, after, at).is_some()
+            || object.buries_unseen(&self.configuration.state, after, at)
     }
 
     fn may_follow(&self, object: &Object, at: usize) -> bool {
@@ -203,10 +207,13 @@ fn violation(object: &Object, node: &Node) -> Violation {
     let state = &node.configuration.state;
     let stuck = node.open(object).0.into_iter().map(|at| {
         let why = match object.apply(state, at) {
-            Err(why) => why.as_str(),
-            Ok(_) => "fits, but another has to see the row before it or cannot come after it",
+            Err(why) => why.as_str().to_owned(),
+            Ok(after) => match node.left_behind(object, &after, at) {
+                Some(other) => format!("comes after {}", object.ops[other].recorded),
+                None => "no order goes on after it".to_owned(),
+            },
         };
-        (object.ops[at].recorded.clone(), why.to_owned())
+        (object.ops[at].recorded.clone(), why)
     });
     Violation::NotLinearizable {
         keys: object.keys.iter().map(|key| (*key).clone()).collect(),

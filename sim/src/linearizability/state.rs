@@ -344,22 +344,23 @@ impl<'a> Object<'a> {
         true
     }
 
-    /// Whether a step from one state to the next leaves behind a version that an operation still has to see. Versions do
+    /// The operation that still has to see a version which a step from one state to the next leaves behind. Versions do
     /// not come back, so nothing good can follow.
     pub(super) fn leaves_behind(
         &self,
         before: &State,
         after: &State,
         is_done: impl Fn(usize) -> bool,
-    ) -> bool {
+    ) -> Option<usize> {
         let cells = before.iter().zip(after).zip(&self.observed);
-        cells.filter(|((old, new), _)| old != new).any(|((old, new), observed)| {
+        cells.filter(|((old, new), _)| old != new).find_map(|((old, new), observed)| {
             let gone = |version: Version| {
                 version < new.floor || !matches!(new.row, Row::At(_, held) if held == version)
             };
             let from = observed.partition_point(|(version, _)| *version < old.floor);
             let passed = observed[from..].iter().take_while(|(version, _)| *version <= new.floor);
-            passed.into_iter().any(|(version, at)| gone(*version) && !is_done(*at))
+            let mut left = passed.filter(|(version, at)| gone(*version) && !is_done(*at));
+            left.next().map(|(_, at)| *at)
         })
     }
 

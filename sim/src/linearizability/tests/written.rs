@@ -64,11 +64,11 @@ fn a_read_beside_a_write_may_show_either_row_but_not_first_the_new_one() {
     accepted(&with(&[(25, 30, get(), row("a", 1)), (31, 40, get(), row("b", 2))]));
     let why = rejected(&with(&[(25, 30, get(), row("b", 2)), (31, 40, get(), row("a", 1))]));
     let expected = "no order explains what was seen of k\n  after, in this order:\n    \
-         [0, 10] client 0 number 1: put k=a -> applied at 0.1@n0\n    \
-         [20, 60] client 1 number 1: put k=b -> applied at 0.2@n0\n    \
-         [25, 30] client 2 number 1: get k -> b at 0.2@n0\n  \
-         there is: k=b at 0.2@n0\n  and one of these must be next:\n    \
-         [31, 40] client 3 number 1: get k -> a at 0.1@n0: shows another row or version\n";
+         [0, 10] client 0 number 1: put k=a -> applied at 0.1@n0\n  \
+         there is: k=a at 0.1@n0\n  and one of these must be next:\n    \
+         [20, 60] client 1 number 1: put k=b -> applied at 0.2@n0: \
+         comes after [31, 40] client 3 number 1: get k -> a at 0.1@n0\n    \
+         [25, 30] client 2 number 1: get k -> b at 0.2@n0: shows another row or version\n";
     assert_eq!(why, expected);
 }
 
