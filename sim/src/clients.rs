@@ -59,7 +59,7 @@ impl Client {
         while !stop.is_cancelled() {
             let operation = self.choose();
             self.perform(operation).await;
-            tokio::time::sleep(self.world.millis(5..60)).await;
+            tokio::time::sleep(self.world.millis(1..30)).await;
         }
     }
 

@@ -56,7 +56,7 @@ fn weather(world: &World) -> Weather {
         loss: part(120),
         duplication: part(100),
         reordering: part(200),
-        delay_ms_max: world.number(1..50),
+        delay_ms_max: world.number(1..30),
         damage: part(600),
     }
 }

@@ -23,7 +23,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 const REGIONS: [&str; 5] = ["eu", "eu", "us", "us", "ap"];
-const CLIENTS: u64 = 4;
+const CLIENTS: u64 = 5;
 /// The client that reads everything at the end.
 const READER: u64 = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(15);
