@@ -34,6 +34,7 @@ soak: ## a cluster under load and faults for MINUTES (60), then every write is l
 sim: ## SEEDS (50) simulated clusters under faults, each the same every time
 	@scripts/setup build && cargo build -q -p isobar-sim
 	@cargo run -q -p isobar-sim -- --seeds $(or $(SEEDS),50) $(ARGS)
+
 fuzz: ## damaged bytes into the decoders, CASES (10000) of each kind
 	@scripts/setup test
 	ISOBAR_FUZZ_CASES=$(or $(CASES),10000) cargo test -p isobar-api --lib fuzz $(ARGS)

@@ -111,6 +111,8 @@ fn config(node: NodeId) -> NodeConfig {
             election_max_ms: 500,
             checkpoint_entries: 30,
             keep_entries: 6,
+            // Sleeping groups are not simulated yet: nobody here runs what puts them to sleep.
+            quiesce_after_ms: 0,
         },
         disk_reserve_bytes: 0,
         ..NodeConfig::default()

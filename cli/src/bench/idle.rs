@@ -1,6 +1,6 @@
 //! What shards cost that nobody uses.
 
-use super::{GRACE, Machine, disk, servers::isobar, temporary_folder};
+use super::{GRACE, Machine, servers::isobar, temporary_folder};
 use crate::{
     commands::bench::Idle,
     failure::{INTERRUPTED, Outcome},
@@ -89,10 +89,7 @@ struct Start {
 /// Runs the command. No process and no file is left in any case.
 pub(crate) async fn idle(args: &Idle, screen: &mut Screen<'_>) -> Outcome {
     let stop = stop_on_signal()?;
-    let folder = temporary_folder()?;
-    if let Some(remark) = disk::remark(folder.path()) {
-        screen.say(&remark);
-    }
+    let folder = temporary_folder(screen)?;
     let mut nodes = Nodes { specs: Vec::new(), addresses: Vec::new(), processes: Vec::new() };
     let measured = tokio::select! {
         measured = nodes.measure(args, folder.path(), screen) => measured.map(Some),

@@ -23,6 +23,7 @@ use isobar_benches::{
     work::{Rows, Work},
 };
 use isobar_client::ReadLevel;
+use isobar_node::config::EngineKind;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -70,6 +71,7 @@ fn as_kv(args: &Overload) -> Kv {
         shards: args.shards,
         ack: AckLevel::Majority,
         read: ReadLevel::Linearizable,
+        engine: EngineKind::default(),
         seed: args.seed,
     }
 }
@@ -140,7 +142,7 @@ async fn measure(
     servers: &mut Vec<Servers>,
     screen: &mut Screen<'_>,
 ) -> Result<Document, ApiError> {
-    servers.push(Servers::start(Kind::Isobar, folder)?);
+    servers.push(Servers::start(Kind::Isobar, folder, kv.engine)?);
     let nodes = servers.last_mut().expect("it was just added");
     nodes.prepare(kv, rows).await?;
     let handles = nodes.connect(Connections::Own, kv).await?;

@@ -73,7 +73,7 @@ struct Document<'a> {
 /// Runs the command. No process and no file is left in any case.
 pub(crate) async fn restart(args: &Restart, screen: &mut Screen<'_>) -> Outcome {
     let stop = stop_on_signal()?;
-    let folder = temporary_folder()?;
+    let folder = temporary_folder(screen)?;
     let mut processes = Vec::new();
     let measured = tokio::select! {
         measured = measure(args, folder.path(), &mut processes, screen) => measured.map(Some),

@@ -132,16 +132,6 @@ fn figures(system: &System) -> BTreeMap<String, Figures> {
     each.filter_map(|(work, rounds)| Some((work.to_string(), Figures::of(rounds)?))).collect()
 }
 
-impl Machine {
-    pub(super) fn this() -> Self {
-        Self {
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
-            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
-            tmpfs: disk::is_tmpfs(&std::env::temp_dir()),
-        }
-    }
-}
-
 impl Load {
     fn of(args: &Kv, rows: u64) -> Self {
         Self {

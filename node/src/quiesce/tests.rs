@@ -10,6 +10,7 @@ use crate::{
     registry::tests::member,
     shard::{Command, Seed},
     transport::{Message, Outgoing, PeerNetwork, Transport, TransportError, server::PeerServer},
+    wall_clock::WallClock,
 };
 use bytes::Bytes;
 use isobar_api::{
@@ -194,8 +195,8 @@ impl Trio {
         let (state, log) = self.engines[&node].clone();
         let log = SharedLog::open(log, Some(state.clone()), FlusherConfig::default()).unwrap();
         let timing = RaftTiming::default();
-        let registry =
-            Registry::new(node, state, log, transport, timing.clone(), PathBuf::from("/"));
+        let (clock, root) = (WallClock::of_the_machine(), PathBuf::from("/"));
+        let registry = Registry::new(node, state, log, transport, timing.clone(), root, clock);
         registry.open_all().await.unwrap();
         let admission = ClusterAdmission::of("c", registry.clone());
         let server = PeerServer::new(registry.clone(), members, admission, 0);
@@ -307,7 +308,6 @@ fn seed(shard: ShardId) -> Seed {
         merging: Default::default(),
         next_replica_id: 4,
         rule: serde_json::from_str(r#"{"replicas":3,"replicas_max":5}"#).unwrap(),
-        merging: isobar_api::Merging::default(),
     };
     Seed { descriptor, replicas: replicas.collect() }
 }
