@@ -3,8 +3,16 @@
 
 use crate::replica::Replica;
 use isobar_api::{ApiError, ErrorCode};
-use std::sync::{Arc, Mutex};
-use tokio::sync::oneshot;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::oneshot, time::timeout};
+
+/// A confirmation may never end: a group that steps down and leads again can forget who asked before. Those who wait for
+/// the next one must not wait for that.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
+const NOT_CONFIRMED: &str = "the leader was not confirmed in time";
 
 type Confirmed = Result<u64, ApiError>;
 
@@ -50,7 +58,9 @@ impl Replica {
             let replica = self.clone();
             tokio::spawn(async move {
                 while let Some(waiting) = replica.reads.next() {
-                    let confirmed = replica.confirm_lead().await;
+                    let confirmed = timeout(CONFIRMED_WITHIN, replica.confirm_lead()).await;
+                    let late = |_| Err(replica.error(ErrorCode::Unavailable, NOT_CONFIRMED));
+                    let confirmed = confirmed.unwrap_or_else(late);
                     for tell in waiting {
                         // A closed receiver is a read that has met its deadline.
                         let _ = tell.send(confirmed.clone());

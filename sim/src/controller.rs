@@ -235,7 +235,14 @@ impl Controller {
         }
         let leader = entry.leader.or_else(|| self.world.pick(&voters(&entry)));
         let Some(to) = leader else { return };
-        let fence = self.world.running(to).map(|running| running.parts.directives.term());
+        let running = self.world.running(to);
+        let fence = running.as_ref().map(|running| running.parts.directives.term());
+        // Only what is behind already stays wrong: what is ahead may have come true when it arrives.
+        let now = running.and_then(|running| running.parts.registry.get(entry.shard_id)?.entry());
+        let expected = order.expected_epoch;
+        let behind = now.is_some_and(|now| {
+            expected.shape < now.epoch.shape || expected.membership < now.epoch.membership
+        });
         let answer = self.send(to, &order).await;
         let Some(StepEvent::Done(result)) = answer else { return };
         let fenced = fence.is_some_and(|fence| order.controller_term < fence);
@@ -243,7 +250,7 @@ impl Controller {
             let what = format!("{to} carried out {order:?} though it had accepted {fence:?}");
             self.world.breaks("stale_controllers_are_fenced", what);
         }
-        if matches!(bad, 2 | 3) && !result.already {
+        if behind && !result.already {
             let what = format!("{to} carried out {order:?} of another epoch");
             self.world.breaks("orders_name_the_epoch", what);
         }
