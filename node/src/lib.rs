@@ -1,5 +1,7 @@
 //! The storage node: stores, replicates, gossips, reports and carries out directives. It decides nothing about placement.
 
+#![recursion_limit = "256"]
+
 pub mod admission;
 mod api;
 pub mod caretaker;

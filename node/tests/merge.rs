@@ -202,6 +202,41 @@ async fn a_shard_that_was_left_frozen_thaws_by_itself() {
     cluster.check_rows(TABLE, 40).await;
 }
 
+/// A replica that was removed while its node was away, of a shard that is over when the node comes back: nobody leads it
+/// any more who could say so, and its keys belong to another shard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_slept_through_the_end_of_its_shard_goes_away() {
+    let (mut cluster, left, right) = halves(4, 40).await;
+    let outside = (1..=4).map(NodeId).find(|n| left.replica_on(*n).is_none()).expect("one more");
+    cluster.step(&right, 5, 0, Step::AddLearner { node: outside }).await.expect("done");
+    cluster.stop(outside).await;
+    let began = Instant::now();
+    loop {
+        let at = cluster.led_entry(right.shard_id).await;
+        let gone = cluster.step(&at, 5, 1, Step::RemoveReplica { node: outside }).await;
+        match gone {
+            Ok(_) => break,
+            Err(refusal) => assert!(began.elapsed() < WITHIN, "{refusal}"),
+        }
+    }
+    merge(&cluster, left.shard_id, right.shard_id, 6).await;
+    cluster.restart(outside).await;
+    let mut in_the_way = false;
+    loop {
+        let at = cluster.led_entry(left.shard_id).await;
+        match cluster.step(&at, 7, 0, Step::AddLearner { node: outside }).await {
+            Ok(_) => break,
+            Err(refusal) => {
+                assert!(began.elapsed() < 2 * WITHIN, "{refusal}");
+                in_the_way |= refusal.to_string().contains("holds some of these keys");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+    assert!(in_the_way, "the old replica was there");
+    cluster.check_rows(TABLE, 40).await;
+}
+
 /// Each key has one writer, who repeats a write until it is acknowledged; only then comes the next one.
 async fn keep_writing(
     cluster: Arc<RwLock<Cluster>>,

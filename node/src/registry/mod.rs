@@ -1,5 +1,6 @@
 //! The replicas this node holds: opening, creating, starting after a split; taking away is in `removal`.
 
+mod remote;
 mod removal;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -9,7 +10,7 @@ use crate::{
     consensus::raft::{
         hearing::Hearing,
         log_store::RaftLogStore,
-        network::{GroupNetworks, OnUnknownReplica},
+        network::GroupNetworks,
         shared_log::SharedLog,
         types::{Raft, TypeConfig, decode},
     },
@@ -29,7 +30,6 @@ use std::{
         Arc, OnceLock, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -443,46 +443,6 @@ impl Registry {
             .expect("no holder of this lock panics")
             .insert(shard, Arc::new(opened));
         Ok(())
-    }
-
-    /// A leader whose follower's node does not hold its replica asks that node to make an empty one.
-    fn on_unknown(&self, shard: ShardId) -> OnUnknownReplica {
-        let weak = Arc::downgrade(&self.inner);
-        Arc::new(move |node, replica| {
-            let Some(inner) = weak.upgrade() else { return };
-            let registry = Self { inner };
-            tokio::spawn(async move {
-                if let Some(ours) = registry.get(shard)
-                    && ours.is_leader()
-                    && let Err(error) =
-                        registry.ensure_remote(&ours, node, ReplicaId(replica)).await
-                {
-                    tracing::debug!(%shard, %node, %error, "the node does not take its replica yet");
-                }
-            });
-        })
-    }
-
-    /// Asks another node to hold an empty replica of a shard that this node leads.
-    pub async fn ensure_remote(
-        &self,
-        ours: &Replica,
-        node: NodeId,
-        replica: ReplicaId,
-    ) -> Result<bool, ApiError> {
-        let descriptor = ours.descriptor()?;
-        let request = isobar_api::proto::EnsureReplicaRequest {
-            descriptor_json: serde_json::to_vec(&*descriptor)
-                .expect("plain data always encodes")
-                .into(),
-            replica_id: replica.0,
-            from_node: self.inner.node.0,
-            cluster_id: self.cluster_id().to_owned(),
-            first_replicas_json: Default::default(),
-        };
-        let timeout = Duration::from_secs(5);
-        let answer = self.transport().ensure_replica(node, request, timeout).await?;
-        Ok(answer.created)
     }
 
     /// Stops every group, for good. Their state stays.
