@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_directory_that_does_not_say_its_engine_is_rocksdbs() {
         let temp = tempfile::tempdir().unwrap();
-        let old = r#"{"format":3,"cluster_id":"c-1","node_id":1}"#;
+        let old = r#"{"format":4,"cluster_id":"c-1","node_id":1}"#;
         fs::write(temp.path().join(IDENTITY_FILE), old).unwrap();
         assert_eq!(open(temp.path(), NodeId(1)).unwrap().cluster_id(), "c-1");
         let other = DataDir::open(temp.path(), NodeId(1), EngineKind::Redb);

@@ -15,6 +15,7 @@ use isobar_api::{
     report::{MemberInfo, NodeLoad},
     rtt::RttMatrix,
 };
+use std::time::Duration;
 
 const NODE: NodeId = NodeId(1);
 
