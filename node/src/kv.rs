@@ -13,6 +13,7 @@ use crate::{
     replica::{ReadFreshness, Replica},
     shard::{Mutation, WriteCommand, WriteOutcome, keys},
 };
+use futures::{FutureExt, future::BoxFuture};
 use isobar_api::{
     ApiError, ErrorCode, Hlc, NodeId, Region, ShardDescriptor, ShardId, Version, limits,
     proto::{
@@ -101,12 +102,11 @@ impl KvService {
             None => ApiError::new(ErrorCode::ShardNotHere, format!("{shard} has no replica here")),
         })?;
         let began = Instant::now();
-        let done = async {
-            match op {
-                Op::Get(get) => self.get(&replica, shape, get, region).await,
-                Op::Scan(scan) => self.scan(&replica, shape, scan, region).await,
-                Op::Write(write) => self.write(&replica, shape, write, work).await,
-            }
+        // On the heap: what waits is moved several times before it is first polled, with all the room it may ever need.
+        let done: BoxFuture<'_, _> = match op {
+            Op::Get(get) => self.get(&replica, shape, get, region).boxed(),
+            Op::Scan(scan) => self.scan(&replica, shape, scan, region).boxed(),
+            Op::Write(write) => self.write(&replica, shape, write, work).boxed(),
         };
         let result = tokio::time::timeout(deadline, done).await.unwrap_or_else(|_| {
             let waited = format!("no result within {} ms", began.elapsed().as_millis());

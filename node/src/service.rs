@@ -24,7 +24,6 @@ use crate::{
     transport::{Transport, refuse_strangers, server::PeerServer},
     wall_clock::WallClock,
 };
-use axum::serve::ListenerExt;
 use isobar_api::{
     ApiError, ErrorCode, limits,
     proto::{
@@ -40,7 +39,12 @@ use isobar_telemetry::{
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
+use tonic::{service::interceptor::InterceptedService, transport::server::TcpIncoming};
+
+/// HTTP/2's own limit of 16 KiB would cut the writes that wait together into several packets.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// What one stream may send before it hears that it was read.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 
 /// A running node.
 pub struct NodeService {
@@ -148,13 +152,18 @@ impl NodeService {
             region = %self.config.region, "node serves"
         );
         let own_cluster = self.own_cluster.clone();
-        let listener = self.listener.tap_io(|stream| {
-            // Small answers must not wait for Nagle's algorithm; a socket that refuses still works.
-            let _ = stream.set_nodelay(true);
-        });
+        // Small answers must not wait for Nagle's algorithm.
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let serving = tonic::transport::Server::builder()
+            .accept_http1(true)
+            .max_frame_size(FRAME_BYTES_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
+            .add_routes(router.into())
+            .serve_with_incoming(incoming);
         let asked = shutdown.clone();
         let served = tokio::select! {
-            served = async { axum::serve(listener, router).await } => served
+            served = serving => served
                 .map_err(|why| ApiError::new(ErrorCode::StorageFailed, format!("serving: {why}"))),
             () = asked.cancelled() => Ok(()),
             error = met_only_strangers(&gossip, &own_cluster, &self.config.data_dir) => Err(error),

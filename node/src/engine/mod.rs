@@ -77,6 +77,26 @@ pub enum Op {
     DeleteRange(Space, Vec<u8>, Vec<u8>),
 }
 
+impl Op {
+    /// Where it begins to change something.
+    fn place(&self) -> (Space, &[u8]) {
+        match self {
+            Self::Put(space, key, _) | Self::Delete(space, key) => (*space, key),
+            Self::DeleteRange(space, start, _) => (*space, start),
+        }
+    }
+
+    /// Its keys and value.
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Put(_, first, second) | Self::DeleteRange(_, first, second) => {
+                first.len() + second.len()
+            }
+            Self::Delete(_, key) => key.len(),
+        }
+    }
+}
+
 /// Changes that happen together or not at all, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteBatch {

@@ -425,6 +425,7 @@ impl Registry {
             transport: inner.transport.clone(),
             on_unknown: self.on_unknown(shard),
             hearing: hearing.clone(),
+            appended: log.appended(),
         };
         let raft = Raft::new(replica.0, Arc::new(config), networks, log, machine).await;
         let raft = raft.map_err(|fatal| match inner.log.fault_of(shard.0) {

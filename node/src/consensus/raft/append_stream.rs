@@ -6,7 +6,7 @@
 //! and wakes up would take an old answer for a new one, and serve reads that are out of date. Therefore an answer waits
 //! until the empty requests right behind it are answered as well.
 
-use super::types::TypeConfig;
+use super::{commit_hold::CommitHold, types::TypeConfig};
 use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
     errors::RPCError,
@@ -39,6 +39,7 @@ enum State<'s> {
 
 struct Pipeline<'s, S, F> {
     requests: S,
+    hold: CommitHold,
     send: F,
     /// In the order in which they were made.
     under_way: VecDeque<UnderWay<'s>>,
@@ -48,12 +49,13 @@ struct Pipeline<'s, S, F> {
 
 /// Sends requests as they come, in order; their answers, in the same order. `send` must put its request on the way when
 /// it is first polled. After an answer that is not a full success nothing behind it counts, and the stream ends.
-pub(super) fn pipelined<'s, S, F>(requests: S, send: F) -> BoxStream<'s, Appended>
+pub(super) fn pipelined<'s, S, F>(requests: S, hold: CommitHold, send: F) -> BoxStream<'s, Appended>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 's,
     F: Fn(AppendEntriesRequest<TypeConfig>) -> BoxFuture<'s, Outcome> + Send + Unpin + 's,
 {
-    let mut pipeline = Pipeline { requests, send, under_way: VecDeque::new(), ended: false };
+    let under_way = VecDeque::new();
+    let mut pipeline = Pipeline { requests, hold, send, under_way, ended: false };
     futures::stream::poll_fn(move |context| pipeline.poll(context)).boxed()
 }
 
@@ -76,12 +78,17 @@ where
                 }
                 return Poll::Ready(Some(answer));
             }
-            if self.ended || self.under_way.len() >= AHEAD_MAX {
+            if self.ended
+                || self.under_way.len() >= AHEAD_MAX
+                || self.hold.poll_next(context).is_pending()
+            {
                 break;
             }
             match self.requests.poll_next_unpin(context) {
                 Poll::Ready(Some(request)) => {
                     let empty = request.entries.is_empty();
+                    let last = request.entries.last().map(|entry| entry.log_id);
+                    self.hold.made(last.or(request.prev_log_id).map_or(0, |last| last.index()));
                     let state = State::Sent((self.send)(request));
                     self.under_way.push_back(UnderWay { empty, state });
                 }
@@ -153,7 +160,8 @@ mod tests {
             async move { (Ok(Ok(last)), told.await.expect("each request is answered")) }.boxed()
         };
         let coming = tokio_stream::wrappers::UnboundedReceiverStream::new(coming);
-        Rig { requests, sent, answers: pipelined(coming, send) }
+        let hold = CommitHold::new(tokio::sync::watch::channel(u64::MAX).1);
+        Rig { requests, sent, answers: pipelined(coming, hold, send) }
     }
 
     impl Rig {

@@ -25,6 +25,7 @@ use std::{
     ops::{Bound, RangeBounds},
     sync::{Arc, Mutex, MutexGuard},
 };
+use tokio::sync::watch;
 
 /// Bytes of entries that one read for replication returns at most, beyond the first entry.
 const READ_LIMIT_BYTES: usize = 2 << 20;
@@ -44,6 +45,8 @@ pub(super) struct Group<C: RaftTypeConfig> {
     pub(super) shard_id: u64,
     pub(super) log: SharedLog,
     state: Mutex<State<C>>,
+    /// The last index there is.
+    appended: watch::Sender<u64>,
 }
 
 /// What is true of the log now; on disk it is so after the next sync.
@@ -90,11 +93,17 @@ where
             load(log, shard_id, limits).inspect_err(|error| log.note_fault(shard_id, error))?;
         let short =
             applied_floor.filter(|floor| index_after::<C>(state.last.as_ref()) <= floor.index());
-        let group = Group { shard_id, log: log.clone(), state: Mutex::new(state) };
+        let appended = watch::Sender::new(state.last.as_ref().map_or(0, |last| last.index()));
+        let group = Group { shard_id, log: log.clone(), state: Mutex::new(state), appended };
         if let Some(floor) = short {
             group.purge(floor).await?;
         }
         Ok(Self { group: Arc::new(group) })
+    }
+
+    /// The last index of the log, as it grows. It is told when entries are readable, not when they are durable.
+    pub(crate) fn appended(&self) -> watch::Receiver<u64> {
+        self.group.appended.subscribe()
     }
 
     /// How many entries there are behind one, or in all behind none.
@@ -182,6 +191,10 @@ where
         }
         for (index, entry, size_bytes) in written {
             state.tail.push(index, entry, size_bytes);
+        }
+        drop(state);
+        if let Some(last) = next {
+            self.appended.send_replace(last - 1);
         }
         Ok(())
     }

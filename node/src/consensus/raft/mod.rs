@@ -1,5 +1,6 @@
 //! The Raft tier, over openraft.
 mod append_stream;
+mod commit_hold;
 pub mod hearing;
 mod log_read;
 pub(crate) mod log_record;

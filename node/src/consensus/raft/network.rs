@@ -2,6 +2,7 @@
 
 use super::{
     append_stream::{Appended, Outcome, pipelined},
+    commit_hold::CommitHold,
     hearing::Hearing,
     types::{RaftNode, Snapshot, SnapshotMeta, TypeConfig, Vote, decode, encode},
 };
@@ -23,6 +24,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// A snapshot may take this long as a whole; its stall is watched by the directive that wanted it.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -42,6 +44,8 @@ pub struct GroupNetworks {
     pub on_unknown: OnUnknownReplica,
     /// What our replica hears of the others when it leads.
     pub hearing: Arc<Hearing>,
+    /// The last index of the group's log here.
+    pub appended: watch::Receiver<u64>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for GroupNetworks {
@@ -56,6 +60,7 @@ impl RaftNetworkFactory<TypeConfig> for GroupNetworks {
             transport: self.transport.clone(),
             on_unknown: self.on_unknown.clone(),
             hearing: self.hearing.clone(),
+            appended: self.appended.clone(),
         }
     }
 }
@@ -69,6 +74,7 @@ pub struct GroupNetwork {
     transport: Transport,
     on_unknown: OnUnknownReplica,
     hearing: Arc<Hearing>,
+    appended: watch::Receiver<u64>,
 }
 
 impl GroupNetwork {
@@ -171,7 +177,8 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
             let option = option.clone();
             async move { network.append(request, &option).await }.boxed()
         };
-        Box::pin(std::future::ready(Ok(pipelined(input, send))))
+        let hold = CommitHold::new(self.appended.clone());
+        Box::pin(std::future::ready(Ok(pipelined(input, hold, send))))
     }
 
     async fn vote(

@@ -384,7 +384,7 @@ impl Engine for SegmentEngine {
 
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
         self.check()?;
-        let bytes: u64 = batch.ops().iter().map(op_bytes).sum();
+        let bytes = batch.ops().iter().map(|op| op.size_bytes() as u64).sum::<u64>();
         if bytes > BATCH_BYTES_MAX {
             let what = format!("a batch of {bytes} bytes");
             return Err(EngineError::new(EngineErrorKind::Internal, what));
@@ -432,13 +432,6 @@ impl Engine for SegmentEngine {
         let scan = Scan::range(start, end.map(<[u8]>::to_vec));
         Ok(self.state().index.size_bytes(space, &scan))
     }
-}
-
-fn op_bytes(op: &Op) -> u64 {
-    let (Op::Put(_, first, second) | Op::DeleteRange(_, first, second)) = op else {
-        return 0;
-    };
-    (first.len() + second.len()) as u64
 }
 
 impl Drop for SegmentEngine {
