@@ -1,6 +1,6 @@
 # Thin on purpose: what a target does is a command you can type yourself. `make` alone lists them.
 # ARGS goes to the program: make demo ARGS='--seconds 60 -o json'
-.PHONY: help setup demo test lint fmt bench soak sim fuzz docs
+.PHONY: help setup demo test lint fmt bench soak sim planted fuzz docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 14
@@ -34,6 +34,10 @@ soak: ## a cluster under load and faults for MINUTES (60), then every write is l
 sim: ## SEEDS (50) simulated clusters under faults, each the same every time
 	@scripts/setup build && cargo build -q -p isobar-sim
 	@cargo run -q -p isobar-sim -- --seeds $(or $(SEEDS),50) $(ARGS)
+
+planted: ## that the simulator finds every bug planted into the node, within SEEDS (50) seeds each
+	@scripts/setup build && cargo build -q --workspace --features isobar-sim/planted-bugs --bin isobar-sim
+	@cargo run -q --workspace --features isobar-sim/planted-bugs --bin isobar-sim -- --planted --seeds $(or $(SEEDS),50) $(ARGS)
 
 fuzz: ## damaged bytes into the decoders, CASES (10000) of each kind
 	@scripts/setup test

@@ -25,6 +25,8 @@ pub struct ReplicaObserved {
     pub runs: bool,
     /// The vote that it last made durable: term, and the replica that it voted for.
     pub vote: (u64, u64),
+    /// That replica is known to have been elected in this term.
+    pub vote_committed: bool,
     /// It believes that it leads.
     pub leads: bool,
     /// The index of its last log entry.
@@ -35,6 +37,8 @@ pub struct ReplicaObserved {
     pub applied: Option<Position>,
     /// The last entry that it has dropped from its log.
     pub purged: Option<Position>,
+    /// It takes no writes until its merge is done or called off.
+    pub frozen: bool,
     /// The shard as it knows it; an empty replica knows nothing.
     pub entry: Option<ShardEntry>,
 }
@@ -53,11 +57,13 @@ impl Replica {
             replica: self.replica_id,
             runs: metrics.running_state.is_ok(),
             vote: (leader.term, *leader.node_id()),
+            vote_committed: metrics.vote.committed,
             leads: metrics.state == ServerState::Leader,
             last_index: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(position),
             applied: metrics.last_applied.as_ref().map(position),
             purged: metrics.purged.as_ref().map(position),
+            frozen: self.state.frozen().is_some(),
             entry,
         }
     }

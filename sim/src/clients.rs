@@ -22,6 +22,9 @@ pub const GROUPS: u64 = 6;
 /// Attempts of one operation.
 const ATTEMPTS_MAX: u32 = 6;
 const ATTEMPT_WITHIN: Duration = Duration::from_millis(700);
+/// Where groups sleep, no client asks for anything in the first part of each such time.
+const LULL_EVERY_MS: u64 = 4_000;
+const LULL_MS: u64 = 2_000;
 const VALUE_BYTES: usize = 160;
 /// How far a bounded read may be behind.
 const BOUND_MS: u64 = 400;
@@ -43,6 +46,8 @@ pub struct Client {
     table: TableId,
     map: ShardMap,
     sequence: u64,
+    /// It never writes, so nothing but an answer tells it that a leader has gone.
+    reads_only: bool,
     /// Versions seen, for conditions.
     versions: BTreeMap<Vec<u8>, Version>,
 }
@@ -51,7 +56,13 @@ impl Client {
     /// A client that knows nothing yet.
     pub fn new(world: Arc<World>, number: u64, table: TableId) -> Self {
         let map = ShardMap::default();
-        Self { world, number, table, map, sequence: 0, versions: BTreeMap::new() }
+        let versions = BTreeMap::new();
+        Self { world, number, table, map, sequence: 0, reads_only: false, versions }
+    }
+
+    /// The same, for one that reads all the time: it stays with a leader that others have left.
+    pub fn reader(world: Arc<World>, number: u64, table: TableId) -> Self {
+        Self { reads_only: true, ..Self::new(world, number, table) }
     }
 
     /// Works until told to stop; the operation under way is ended first.
@@ -60,6 +71,15 @@ impl Client {
             let operation = self.choose();
             self.perform(operation).await;
             tokio::time::sleep(self.world.millis(1..30)).await;
+            self.rest().await;
+        }
+    }
+
+    /// Where groups may sleep, all clients rest at the same times: else every group would be in use.
+    async fn rest(&self) {
+        let now_ms = self.world.elapsed().as_millis() as u64 % LULL_EVERY_MS;
+        if self.world.habits.quiesce_after_ms > 0 && now_ms < LULL_MS {
+            tokio::time::sleep(Duration::from_millis(LULL_MS - now_ms)).await;
         }
     }
 
@@ -70,7 +90,11 @@ impl Client {
             value.resize(VALUE_BYTES, b'.');
             value
         };
-        let group = self.world.number(0..GROUPS);
+        let hot = self.world.chance(0.5).then_some(self.world.habits.hot_group);
+        let group = hot.unwrap_or_else(|| self.world.number(0..GROUPS));
+        if self.reads_only {
+            return Operation::get(key(group, self.world.number(0..2)));
+        }
         let one = key(group, self.world.number(0..2));
         match self.world.number(0..100) {
             0..35 => Operation::get(one),
@@ -158,7 +182,8 @@ impl Client {
         };
         let bounded = matches!(operation, Operation::Get { bound_ns: Some(_), .. });
         let replicas: Vec<NodeId> = entry.replicas.iter().map(|replica| replica.node_id).collect();
-        let leader = entry.leader.filter(|_| !bounded && !self.world.chance(0.1));
+        let leader =
+            entry.leader.filter(|_| !bounded && (self.reads_only || !self.world.chance(0.1)));
         let Some(node) = leader.or_else(|| self.world.pick(&replicas)) else {
             return Err(ApiError::new(ErrorCode::ShardNotHere, "the shard has no replica"));
         };

@@ -105,6 +105,9 @@ impl Controller {
 
     async fn change_something(&self) {
         let view = self.view().await;
+        if self.world.habits.merges && self.world.chance(0.5) {
+            return self.merge(&view).await;
+        }
         let Some(entry) = self.world.pick(&view) else { return };
         let steps = match self.world.number(0..10) {
             0..2 => self.split(&view, &entry),
@@ -180,6 +183,31 @@ impl Controller {
             return Vec::new();
         }
         vec![Step::Split { at_key }]
+    }
+
+    /// Two neighbours that lie on the same nodes, as those of a cut do until one is moved; else a cut makes such two.
+    async fn merge(&self, view: &[ShardEntry]) {
+        let nodes = |entry: &ShardEntry| {
+            let mut nodes: Vec<NodeId> = entry.replicas.iter().map(|r| r.node_id).collect();
+            nodes.sort_unstable();
+            nodes
+        };
+        let beside = |left: &ShardEntry, right: &ShardEntry| {
+            let touch = !left.range.end.is_empty() && left.range.end == right.range.start;
+            touch
+                && left.table_id == self.table
+                && right.table_id == self.table
+                && nodes(left) == nodes(right)
+        };
+        let pairs = view.iter().flat_map(|left| view.iter().map(move |right| (left, right)));
+        let pairs: Vec<_> = pairs.filter(|(left, right)| beside(left, right)).collect();
+        let id = self.next_directive();
+        if let Some((left, right)) = self.world.pick(&pairs) {
+            let merge = Step::Merge { right: right.shard_id, right_epoch: right.epoch };
+            self.carry_out(left.clone(), vec![merge], id).await;
+        } else if let Some(entry) = self.world.pick(view) {
+            self.carry_out(entry.clone(), self.split(view, &entry), id).await;
+        }
     }
 
     fn hand_over(&self, entry: &ShardEntry) -> Vec<Step> {

@@ -19,8 +19,13 @@ const DOWN_MAX: usize = 2;
 /// Makes trouble until told to stop. What it began it may leave: [`all_off`] ends it.
 pub async fn run(world: Arc<World>, stop: CancellationToken) {
     let always = async {
+        change_weather(&world);
         loop {
-            tokio::time::sleep(world.millis(60..600)).await;
+            tokio::time::sleep(world.millis(60..world.habits.fault_every_ms)).await;
+            // Both may be at the same moment: a fault that begins after the end of all faults would stay.
+            if stop.is_cancelled() {
+                return;
+            }
             one(&world, &stop).await;
         }
     };
@@ -32,13 +37,9 @@ async fn one(world: &Arc<World>, stop: &CancellationToken) {
     let node = world.pick(&nodes).expect("a world has nodes");
     match world.number(0..100) {
         0..25 => down(world, node, stop),
-        25..45 => isolate(world, node, stop),
+        25..45 => isolate(world, leading(world).unwrap_or(node), stop),
         45..58 => part(world, &nodes, stop),
-        58..72 => {
-            let weather = weather(world);
-            world.note(format_args!("weather {weather:?}"));
-            world.lock().weather = weather;
-        }
+        58..72 => change_weather(world),
         72..82 => slow_disk(world, node, stop),
         82..90 => failing_disk(world, node, stop),
         _ => {
@@ -50,6 +51,12 @@ async fn one(world: &Arc<World>, stop: &CancellationToken) {
     }
 }
 
+fn change_weather(world: &World) {
+    let weather = weather(world);
+    world.note(format_args!("weather {weather:?}"));
+    world.lock().weather = weather;
+}
+
 fn weather(world: &World) -> Weather {
     let part = |most: u64| world.number(0..most) as f64 / 1_000.0;
     Weather {
@@ -57,7 +64,7 @@ fn weather(world: &World) -> Weather {
         duplication: part(100),
         reordering: part(200),
         delay_ms_max: world.number(1..30),
-        damage: part(600),
+        damage: part(900),
     }
 }
 
@@ -109,14 +116,24 @@ pub async fn start_again(world: &Arc<World>, node: NodeId) {
     }
 }
 
-fn cut(world: &Arc<World>, ways: Vec<(Place, Place)>, stop: &CancellationToken) {
+fn cut(world: &Arc<World>, ways: Vec<(Place, Place)>, lasts: Duration, stop: &CancellationToken) {
     world.note(format_args!("cut {ways:?}"));
     world.lock().cut.extend(ways.iter().copied());
-    let (back, lasts) = (world.clone(), world.millis(200..2_500));
+    let back = world.clone();
     later(stop, lasts, async move {
         back.note(format_args!("mended {ways:?}"));
         back.lock().cut.retain(|way| !ways.contains(way));
     });
+}
+
+/// A node that leads a shard: its loss is felt.
+fn leading(world: &World) -> Option<NodeId> {
+    let leads = |running: &std::sync::Arc<node::Running>| {
+        running.parts.registry.all().iter().any(|replica| replica.is_leader())
+    };
+    let leaders: Vec<NodeId> =
+        world.all_running().iter().filter(|r| leads(r)).map(|r| r.node).collect();
+    world.pick(&leaders)
 }
 
 /// A node loses all others, or only hears them, or is only heard; clients still reach it.
@@ -130,7 +147,8 @@ fn isolate(world: &Arc<World>, node: NodeId, stop: &CancellationToken) {
         1 => to.collect(),
         _ => from.chain(to).collect(),
     };
-    cut(world, ways, stop);
+    // Often long enough for another leader, which takes a lease and an election.
+    cut(world, ways, world.millis(300..3_500), stop);
 }
 
 /// The nodes fall into two parts.
@@ -140,7 +158,7 @@ fn part(world: &Arc<World>, nodes: &[NodeId], stop: &CancellationToken) {
         if world.chance(0.5) { left.push(node.0) } else { right.push(node.0) }
     }
     let both = left.iter().flat_map(|l| right.iter().flat_map(|r| [(*l, *r), (*r, *l)]));
-    cut(world, both.collect(), stop);
+    cut(world, both.collect(), world.millis(200..2_500), stop);
 }
 
 fn slow_disk(world: &Arc<World>, node: NodeId, stop: &CancellationToken) {

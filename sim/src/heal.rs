@@ -34,7 +34,7 @@ pub async fn heal(world: &Arc<World>, rules: &BTreeMap<TableId, TableRule>) -> R
     }
 }
 
-/// Every shard is led, every member of it holds the same state up to the end of the log, and the shards of each table
+/// Every shard is led and not frozen, every member of it holds the same state up to the end of the log, and the shards of each table
 /// have every key once.
 fn whole(seen: &Seen) -> Result<(), String> {
     let mut led: BTreeMap<_, &ReplicaObserved> = BTreeMap::new();
@@ -52,6 +52,9 @@ fn whole(seen: &Seen) -> Result<(), String> {
     let mut entries = Vec::new();
     for leader in led.values() {
         let entry = leader.entry.as_ref().ok_or("a leader without state")?;
+        if leader.frozen {
+            return Err(format!("{} is frozen by a merge that nobody ends", entry.shard_id));
+        }
         entries.push(entry);
         for member in &entry.replicas {
             same_state(seen, leader, entry, member.node_id)?;

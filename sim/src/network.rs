@@ -8,9 +8,9 @@ use bytes::Bytes;
 use isobar_api::{
     ApiError, ErrorCode, NodeId,
     proto::{
-        EnsureReplicaRequest, EnsureReplicaResponse, KvRequest, KvResult, RaftFrame,
-        ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest, RetireReplicaResponse,
-        SnapshotFrame, snapshot_frame::Part,
+        EnsureReplicaRequest, EnsureReplicaResponse, KvRequest, KvResult, MergeRequest,
+        MergeResponse, RaftFrame, ReadIndexRequest, ReadIndexResponse, RetireReplicaRequest,
+        RetireReplicaResponse, SnapshotFrame, snapshot_frame::Part,
     },
 };
 use isobar_node::transport::{FrameKind, Message, Outgoing, PeerNetwork, TransportError};
@@ -20,9 +20,6 @@ use std::{
 };
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
-
-/// Append requests go over one stream, so none overtakes another: the pipeline of the node relies on it.
-const STREAMED: &str = "Append";
 
 /// How the network is now.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,15 +43,15 @@ impl Weather {
     }
 }
 
-/// When a message arrives; none: never. Those of a stream arrive in the order in which they were sent.
-fn way(world: &World, (from, to): (Place, Place), stream: bool) -> Option<Instant> {
+/// When a message arrives; none: never.
+fn way(world: &World, (from, to): (Place, Place)) -> Option<Instant> {
     let (weather, cut) = {
         let inner = world.lock();
         (inner.weather, inner.cut.contains(&(from, to)))
     };
     let lost = world.chance(weather.loss);
     let delay = Duration::from_micros(world.number(200..weather.delay_ms_max * 1_000 + 201));
-    let overtakes = world.chance(weather.reordering) && !stream;
+    let overtakes = world.chance(weather.reordering);
     if cut || lost {
         return None;
     }
@@ -75,7 +72,7 @@ pub fn send<Fut: Future<Output = ()> + Send + 'static>(
     to: NodeId,
     take: impl FnOnce(Arc<Running>) -> Fut + Send + 'static,
 ) {
-    let Some(arrives) = way(world, (from, to.0), false) else { return };
+    let Some(arrives) = way(world, (from, to.0)) else { return };
     let world = world.clone();
     tokio::spawn(async move {
         tokio::time::sleep_until(arrives).await;
@@ -104,9 +101,8 @@ where
         let duplication = world.lock().weather.duplication;
         world.chance(duplication)
     };
-    let stream = what.starts_with(STREAMED);
     for _ in 0..1 + usize::from(twice) {
-        let Some(arrives) = way(world, (from, to.0), stream) else { continue };
+        let Some(arrives) = way(world, (from, to.0)) else { continue };
         let (world, tell, serve, what) = (world.clone(), tell.clone(), serve.clone(), what.clone());
         tokio::spawn(async move {
             tokio::time::sleep_until(arrives).await;
@@ -114,7 +110,7 @@ where
             world.note(format_args!("{from} > {to} {what}"));
             let life = running.life.clone();
             let Some(answer) = life.run_until_cancelled(serve(running)).await else { return };
-            let Some(back) = way(&world, (to.0, from), false) else { return };
+            let Some(back) = way(&world, (to.0, from)) else { return };
             tokio::time::sleep_until(back).await;
             if let Some(tell) = tell.lock().expect("no holder of this lock panics").take() {
                 let _ = tell.send(answer);
@@ -156,6 +152,22 @@ impl SimNetwork {
                 None
             }
         }
+    }
+
+    /// The same for a request whose answer may be an error; no answer is one.
+    async fn request<A, Fut>(
+        &self,
+        to: NodeId,
+        timeout: Duration,
+        what: String,
+        take: impl FnOnce(Arc<Running>) -> Fut + Clone + Send + Sync + 'static,
+    ) -> Result<A, ApiError>
+    where
+        A: Send + 'static,
+        Fut: Future<Output = Result<A, ApiError>> + Send + 'static,
+    {
+        let serve = move |running: Arc<Running>| (take.clone())(running);
+        self.ask(to, timeout, what, serve).await.unwrap_or_else(|| Err(late(to)))
     }
 }
 
@@ -240,11 +252,9 @@ impl PeerNetwork for SimNetwork {
         timeout: Duration,
     ) -> Result<EnsureReplicaResponse, ApiError> {
         let what = format!("ensure replica r{}", request.replica_id);
-        let serve = move |running: Arc<Running>| {
-            let request = request.clone();
-            async move { running.peer.hold_replica(request).await }
-        };
-        self.ask(node, timeout, what, serve).await.unwrap_or_else(|| Err(late(node)))
+        let take =
+            move |running: Arc<Running>| async move { running.peer.hold_replica(request).await };
+        self.request(node, timeout, what, take).await
     }
 
     async fn read_index(
@@ -254,9 +264,9 @@ impl PeerNetwork for SimNetwork {
         timeout: Duration,
     ) -> Result<ReadIndexResponse, ApiError> {
         let what = format!("read index s{}", request.shard_id);
-        let serve =
+        let take =
             move |running: Arc<Running>| async move { running.peer.confirm_read(request).await };
-        self.ask(node, timeout, what, serve).await.unwrap_or_else(|| Err(late(node)))
+        self.request(node, timeout, what, take).await
     }
 
     async fn retire_replica(
@@ -266,9 +276,22 @@ impl PeerNetwork for SimNetwork {
         timeout: Duration,
     ) -> Result<RetireReplicaResponse, ApiError> {
         let what = format!("retire s{} r{}", request.shard_id, request.replica_id);
-        let serve =
+        let take =
             move |running: Arc<Running>| async move { running.peer.drop_replica(request).await };
-        self.ask(node, timeout, what, serve).await.unwrap_or_else(|| Err(late(node)))
+        self.request(node, timeout, what, take).await
+    }
+
+    async fn merge(
+        &self,
+        node: NodeId,
+        request: MergeRequest,
+        timeout: Duration,
+    ) -> Result<MergeResponse, ApiError> {
+        let what = format!("merge {}", String::from_utf8_lossy(&request.call_json));
+        let take = move |running: Arc<Running>| async move {
+            running.peer.take_part_in_merge(request).await
+        };
+        self.request(node, timeout, what, take).await
     }
 
     async fn execute(

@@ -15,6 +15,7 @@ use isobar_node::{
     gossip::ShardHints,
     members::Members,
     parts::{Parts, Surroundings},
+    quiesce::Quiesce,
     transport::{Transport, server::PeerServer},
     wall_clock::WallClock,
 };
@@ -101,7 +102,7 @@ pub struct Running {
     heard: Mutex<BTreeMap<NodeId, (Instant, MemberInfo)>>,
 }
 
-fn config(node: NodeId) -> NodeConfig {
+fn config(world: &World, node: NodeId) -> NodeConfig {
     NodeConfig {
         node_id: node,
         data_dir: "/".into(),
@@ -109,10 +110,9 @@ fn config(node: NodeId) -> NodeConfig {
             heartbeat_ms: 100,
             election_min_ms: 300,
             election_max_ms: 500,
-            checkpoint_entries: 30,
-            keep_entries: 6,
-            // Sleeping groups are not simulated yet: nobody here runs what puts them to sleep.
-            quiesce_after_ms: 0,
+            checkpoint_entries: 15,
+            keep_entries: 3,
+            quiesce_after_ms: world.habits.quiesce_after_ms,
         },
         disk_reserve_bytes: 0,
         ..NodeConfig::default()
@@ -145,7 +145,8 @@ pub async fn start(world: &Arc<World>, node: NodeId) -> Result<(), ApiError> {
         (around, slot.lives, life, log, state)
     };
     let members = around.transport.members().clone();
-    let parts = Parts::build(&config(node), around)?;
+    let config = config(world, node);
+    let parts = Parts::build(&config, around)?;
     let admission = ClusterAdmission::of(CLUSTER, parts.registry.clone());
     parts.registry.open_all().await?;
     let peer = PeerServer::new(parts.registry.clone(), members, admission, 0);
@@ -160,6 +161,9 @@ pub async fn start(world: &Arc<World>, node: NodeId) -> Result<(), ApiError> {
     };
     tokio::spawn(caretaker.run(life.clone()));
     tokio::spawn(parts.catalog.clone().run(life.clone()));
+    let (after_ms, heartbeat_ms) = (config.raft.quiesce_after_ms, config.raft.heartbeat_ms);
+    let quiesce = Quiesce::new(parts.registry.clone(), number, after_ms, heartbeat_ms);
+    tokio::spawn(quiesce.run(life.clone()));
     let heard = Mutex::default();
     let running =
         Arc::new(Running { node, number, life: life.clone(), parts, peer, log, state, led, heard });

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 const REGIONS: [&str; 5] = ["eu", "eu", "us", "us", "ap"];
 const CLIENTS: u64 = 5;
+/// As many more only read.
+const READERS: u64 = 3;
 /// The client that reads everything at the end.
 const READER: u64 = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(15);
@@ -86,6 +88,9 @@ async fn live(world: &Arc<World>) -> Result<(), Broken> {
     let mut working = tokio::task::JoinSet::new();
     for number in 0..CLIENTS {
         working.spawn(Client::new(world.clone(), number, table).run(stop.clone()));
+    }
+    for number in CLIENTS..CLIENTS + READERS {
+        working.spawn(Client::reader(world.clone(), number, table).run(stop.clone()));
     }
     let counters = Arc::new(Counters::default());
     let controller = |number| Controller::new(world.clone(), table, number, counters.clone());

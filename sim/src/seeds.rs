@@ -22,7 +22,7 @@ pub struct Told {
     pub seed: u64,
     /// Every property held.
     pub held: bool,
-    /// Its last line.
+    /// What it said at its end, in one line.
     pub line: String,
 }
 
@@ -35,7 +35,10 @@ pub fn in_a_process(seed: u64, bug: Option<&str>) -> io::Result<Told> {
     }
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().last().unwrap_or("the process said nothing").to_owned();
+    // What no order explains takes several lines.
+    let end = text.lines().skip_while(|line| !line.starts_with("seed ")).map(str::trim);
+    let line = end.collect::<Vec<_>>().join(" / ");
+    let line = if line.is_empty() { "the process said nothing".to_owned() } else { line };
     Ok(Told { seed, held: output.status.success(), line })
 }
 

@@ -1,6 +1,7 @@
 //! What all parts of a run share: the seed's random numbers, the trace, the nodes and the network between them.
 
 use crate::{
+    clients::GROUPS,
     history::History,
     network::Weather,
     node::{Running, Slot},
@@ -39,6 +40,31 @@ impl fmt::Display for Broken {
     }
 }
 
+/// What only some seeds do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// Groups that were unused for so long sleep, and clients rest now and then, milliseconds; 0: neither.
+    pub quiesce_after_ms: u64,
+    /// Controllers merge neighbours.
+    pub merges: bool,
+    /// At most so much time between two faults, milliseconds. Under many little is written and read, and what takes two
+    /// things at once, such as a leader that others have left and a reader that has not, is seen only under few.
+    pub fault_every_ms: u64,
+    /// The group of keys that half of all operations are about.
+    pub hot_group: u64,
+}
+
+impl Habits {
+    fn draw(rng: &mut StdRng) -> Self {
+        let quiesces = rng.random_bool(0.3);
+        let quiesce_after_ms = if quiesces { rng.random_range(100..600) } else { 0 };
+        let merges = rng.random_bool(0.4);
+        let fault_every_ms = if rng.random_bool(0.5) { 600 } else { 2_400 };
+        let hot_group = rng.random_range(0..GROUPS);
+        Self { quiesce_after_ms, merges, fault_every_ms, hot_group }
+    }
+}
+
 /// State that changes. One thread has it all, so the lock never waits.
 pub(crate) struct Inner {
     rng: StdRng,
@@ -58,6 +84,8 @@ pub(crate) struct Inner {
 pub struct World {
     seed: u64,
     verbose: bool,
+    /// What this seed does.
+    pub habits: Habits,
     began: Instant,
     inner: Mutex<Inner>,
 }
@@ -65,8 +93,10 @@ pub struct World {
 impl World {
     /// A world without nodes. Must be called inside the runtime whose clock it is to follow.
     pub fn new(seed: u64, verbose: bool) -> Arc<Self> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let habits = Habits::draw(&mut rng);
         let inner = Inner {
-            rng: StdRng::seed_from_u64(seed),
+            rng,
             trace: blake3::Hasher::new(),
             events: 0,
             weather: Weather::calm(),
@@ -76,7 +106,7 @@ impl World {
             history: History::default(),
             broken: None,
         };
-        Arc::new(Self { seed, verbose, began: Instant::now(), inner: Mutex::new(inner) })
+        Arc::new(Self { seed, verbose, habits, began: Instant::now(), inner: Mutex::new(inner) })
     }
 
     /// The seed.

@@ -1,4 +1,8 @@
-//! Who leads a shard votes in it.
+//! Who leads a shard votes in it, from the first entry of its term on that it has applied.
+//!
+//! Not before: votes are counted by the membership in the log, and what is judged here is the applied one. A learner whose
+//! promotion is in its log and not yet applied may be elected: with its log up to 14 and 12 of it applied it leads, and
+//! the shard as it knows it still calls it a learner. An entry of its own term is applied after all of these.
 
 use super::{Invariant, Seen};
 
@@ -13,8 +17,7 @@ impl Invariant for LeaderIsVoter {
 
     fn check(&mut self, seen: &Seen) -> Result<(), String> {
         for (node, replica) in seen.replicas() {
-            // Who votes is decided by the log, and what is known here is what was applied of it.
-            let current = replica.applied.map(|(_, index)| index) == replica.last_index;
+            let current = replica.applied.is_some_and(|(term, _)| term == replica.vote.0);
             let Some(entry) = replica.entry.as_ref().filter(|_| current && replica.runs) else {
                 continue;
             };

@@ -1,6 +1,7 @@
 //! Whether a history is one that a correct cluster can produce.
 
 mod exactly_once;
+mod reads;
 mod search;
 mod staleness;
 mod state;
@@ -60,9 +61,7 @@ pub fn check(history: &History) -> Vec<Violation> {
 /// Whether one order of all writes and linearizable reads explains their answers, key by key; keys that a batch writes
 /// together are one object. An operation of unknown outcome may be anywhere after its call, or nowhere.
 ///
-/// More is asked than of a map: a row's versions must rise, whoever wrote it. One thing is let pass: the version of a
-/// batch of unknown outcome is not held against rows that were overwritten before it was known. At most one violation
-/// per object.
+/// More is asked than of a map: a row's versions must rise, whoever wrote it. At most one violation per object.
 pub fn check_linearizability(history: &History) -> Vec<Violation> {
     objects(history).iter().filter_map(|operations| search::explain(operations).err()).collect()
 }

@@ -5,7 +5,8 @@
 //! - A write of known version is tried only when every lower version of its keys is written.
 //! - No version is left behind that an operation still has to see: versions do not come back.
 //! - A write of unknown outcome is tried only where the operation after it sees it; see [`Object::needs`].
-//! - It gets only versions that agree with what reads show of its value.
+//! - It gets only versions that agree with what reads show of its value. A batch is tried with each that something
+//!   tells, from the start: so the version is held against all its rows, whichever of them are overwritten first.
 //! - Of several such writes that do the same, the one sent first is tried.
 
 use super::{
@@ -131,7 +132,7 @@ impl Node {
 
     fn is_hopeless(&self, object: &Object, after: &State, at: usize) -> bool {
         self.left_behind(object, after, at).is_some()
-            || object.buries_unseen(&self.configuration.state, after, at)
+            || object.buries_unseen(&self.configuration.state, at)
     }
 
     fn may_follow(&self, object: &Object, at: usize) -> bool {
@@ -162,10 +163,10 @@ impl Node {
             {
                 continue;
             }
-            if let Ok(Cow::Owned(after)) = object.apply(state, at)
-                && after != *state
-                && !self.is_hopeless(object, &after, at)
-            {
+            for after in object.attempts(state, at) {
+                if self.is_hopeless(object, &after, at) {
+                    continue;
+                }
                 let after = self.after(object, at, after);
                 if !look_ahead || !after.next(object, false).is_empty() {
                     next.push(after);

@@ -1,5 +1,6 @@
 //! One object, its operations in a form that is quick to try, and what a next operation does to its rows.
 
+use super::reads::Reads;
 use crate::history::{Operation, Outcome, Recorded};
 use bytes::Bytes;
 use isobar_api::Version;
@@ -9,17 +10,19 @@ use std::{
 };
 
 /// A value by its place in the list of all values of the object.
-type ValueId = u32;
+pub(super) type ValueId = u32;
 /// Every value that only an operation of unknown outcome wrote and that no read shows: which one it is makes no difference.
-const UNREAD: ValueId = ValueId::MAX;
+pub(super) const UNREAD: ValueId = ValueId::MAX;
 
 /// A row, as far as an order of operations tells.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Row {
     Absent,
     At(ValueId, Version),
-    /// Written by an operation of unknown outcome, whose version nobody has told yet.
-    Unversioned(ValueId, usize),
+    /// Written by an operation of unknown outcome and of one key, whose version nobody has told yet.
+    Unversioned(ValueId),
+    /// Written by a batch of unknown outcome whose version nobody ever tells.
+    Unseen,
 }
 
 /// A row and the highest version that its key has had.
@@ -34,14 +37,14 @@ pub(super) type State = Vec<Cell>;
 
 /// One change of a write.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Change {
-    cell: usize,
-    value: Option<ValueId>,
+pub(super) struct Change {
+    pub(super) cell: usize,
+    pub(super) value: Option<ValueId>,
     expected: Option<Version>,
 }
 
 #[derive(Debug)]
-enum Action {
+pub(super) enum Action {
     Read(usize, Option<(ValueId, Version)>),
     Applied(Vec<Change>, Version),
     Conflict(Vec<Change>, Vec<Version>),
@@ -57,7 +60,10 @@ pub(super) struct Op<'a> {
     pub(super) invoked_ns: u64,
     /// When it was known to be done, ns; `u64::MAX`: never.
     pub(super) returned_ns: u64,
-    action: Action,
+    pub(super) action: Action,
+    /// Of a batch of unknown outcome: the versions that it may have got; `None`: one that nobody ever tells. It is tried
+    /// with each of them. What nothing can tell makes a difference only where the batch deletes something.
+    guesses: Vec<Option<Version>>,
 }
 
 /// Why an operation cannot be next.
@@ -100,53 +106,6 @@ pub(super) struct Object<'a> {
     reads: Reads,
     /// For an operation of unknown outcome: an earlier one that does the same.
     pub(super) twin: Vec<Option<usize>>,
-}
-
-/// What reads tell of values and versions, by key.
-#[derive(Debug, Default)]
-struct Reads {
-    value_of: BTreeMap<(usize, Version), ValueId>,
-    /// Of values that only one operation writes, where all reads agree.
-    version_of: BTreeMap<(usize, ValueId), Version>,
-}
-
-impl Reads {
-    /// Also makes one of all values that make no difference.
-    fn new(ops: &mut [Op]) -> Self {
-        let mut reads = Self::default();
-        let mut versions: BTreeMap<(usize, ValueId), BTreeSet<Version>> = BTreeMap::new();
-        for op in ops.iter() {
-            if let Action::Read(cell, Some((value, version))) = op.action {
-                reads.value_of.insert((cell, version), value);
-                versions.entry((cell, value)).or_default().insert(version);
-            }
-        }
-        let mut writers: BTreeMap<(usize, ValueId), usize> = BTreeMap::new();
-        for op in ops {
-            for change in op.changes() {
-                let Some(value) = change.value else { continue };
-                *writers.entry((change.cell, value)).or_default() += 1;
-            }
-            if let Action::Maybe(changes) = &mut op.action {
-                for change in changes {
-                    let read = |value: &ValueId| versions.contains_key(&(change.cell, *value));
-                    change.value = change.value.map(|v| if read(&v) { v } else { UNREAD });
-                }
-            }
-        }
-        for (place, seen) in versions {
-            if let (Some(1), [version]) = (writers.get(&place), &*Vec::from_iter(seen)) {
-                reads.version_of.insert(place, *version);
-            }
-        }
-        reads
-    }
-
-    /// Whether a write of unknown outcome can have given a row this version.
-    fn allow(&self, cell: usize, value: ValueId, version: Version) -> bool {
-        self.value_of.get(&(cell, version)).is_none_or(|other| *other == value)
-            && self.version_of.get(&(cell, value)).is_none_or(|other| *other == version)
-    }
 }
 
 /// Numbers for keys and values.
@@ -203,6 +162,7 @@ impl<'a> Object<'a> {
                 invoked_ns: recorded.invoked_ns,
                 returned_ns: recorded.returned_ns().unwrap_or(u64::MAX),
                 action: numbers.action(recorded),
+                guesses: Vec::new(),
             })
             .collect();
         let maybe = |op: &Op| matches!(op.action, Action::Maybe(_));
@@ -228,12 +188,12 @@ impl<'a> Object<'a> {
         numbers.values.iter().for_each(|(value, id)| values[*id as usize] = value);
         let twin = Vec::new();
         let mut object = Self { keys, values, ops, known, versions, observed, reads, twin };
-        let mut at = 0;
-        let visible: Vec<bool> = object.ops.iter().map(|op| object.is_visible(op)).collect();
-        object.ops.retain(|_| {
-            at += 1;
-            at <= known || visible[at - 1]
-        });
+        let guesses: Vec<_> = object.ops[known..].iter().map(|op| object.guesses(op)).collect();
+        for (op, guesses) in object.ops[known..].iter_mut().zip(guesses) {
+            op.guesses = guesses;
+        }
+        // What nothing can see is never tried.
+        object.ops.retain(|op| !maybe(op) || !op.guesses.is_empty());
         object.twin = twins(&object.ops, known);
         object
     }
@@ -243,7 +203,7 @@ impl<'a> Object<'a> {
         vec![Cell { row: Row::Absent, floor: Version::ABSENT }; self.keys.len()]
     }
 
-    /// The rows after one more operation; borrowed if it changes nothing and tells nothing new.
+    /// The rows after one more operation of known outcome; borrowed if it changes nothing and tells nothing new.
     pub(super) fn apply<'s>(&self, state: &'s State, at: usize) -> Result<Cow<'s, State>, Refusal> {
         let mut state = Cow::Borrowed(state);
         match &self.ops[at].action {
@@ -253,8 +213,8 @@ impl<'a> Object<'a> {
             },
             Action::Read(cell, Some((value, version))) => {
                 let held = match state[*cell].row {
-                    Row::At(held, _) | Row::Unversioned(held, _) => Some(held),
-                    Row::Absent => None,
+                    Row::At(held, _) | Row::Unversioned(held) => Some(held),
+                    Row::Absent | Row::Unseen => None,
                 };
                 if held == Some(*value) && self.has_version(&mut state, *cell, *version) {
                     Ok(state)
@@ -276,23 +236,37 @@ impl<'a> Object<'a> {
                 let hold = conditions.iter().zip(current).all(|((_, want), is)| want == is);
                 if hold { Err(Refusal::NoConflict) } else { Ok(state) }
             }
-            Action::Applied(changes, version) => self.write(state, at, changes, Some(*version)),
-            Action::Maybe(changes) => self.write(state, at, changes, None),
+            Action::Applied(changes, version) => {
+                let next = |c: &Change| self.is_next(&state[c.cell], c.cell, *version);
+                if !changes.iter().all(next) {
+                    return Err(Refusal::VersionOrder);
+                }
+                self.write(state, changes, Some(*version))
+            }
+            Action::Maybe(_) => unreachable!("it has several outcomes, see Self::attempts"),
         }
+    }
+
+    /// What the rows may be after a write of unknown outcome that takes effect.
+    pub(super) fn attempts<'s>(
+        &'s self,
+        state: &'s State,
+        at: usize,
+    ) -> impl Iterator<Item = State> {
+        let op = &self.ops[at];
+        let attempt = |guess: &Option<Version>| {
+            let after = self.write(Cow::Borrowed(state), op.changes(), *guess).ok()?.into_owned();
+            (after != *state).then_some(after)
+        };
+        op.guesses.iter().filter_map(attempt)
     }
 
     fn write<'s>(
         &self,
         mut state: Cow<'s, State>,
-        at: usize,
         changes: &[Change],
         version: Option<Version>,
     ) -> Result<Cow<'s, State>, Refusal> {
-        if let Some(version) = version
-            && !changes.iter().all(|change| self.is_next(&state[change.cell], change.cell, version))
-        {
-            return Err(Refusal::VersionOrder);
-        }
         for change in changes {
             if let Some(expected) = change.expected
                 && !self.has_version(&mut state, change.cell, expected)
@@ -300,13 +274,20 @@ impl<'a> Object<'a> {
                 return Err(Refusal::NotExpected);
             }
         }
+        // Held against every row, also one that is deleted, or overwritten before anything tells the version.
+        let above = |c: &Change| version.is_none_or(|v| self.is_above(&state[c.cell], c.cell, v));
+        if !changes.iter().all(above) {
+            return Err(Refusal::VersionOrder);
+        }
         let rows = state.to_mut();
+        let batch = ties(changes);
         for change in changes {
             let cell = &mut rows[change.cell];
             cell.row = match (change.value, version) {
                 (None, _) => Row::Absent,
                 (Some(value), Some(version)) => Row::At(value, version),
-                (Some(value), None) => Row::Unversioned(value, at),
+                (Some(_), None) if batch => Row::Unseen,
+                (Some(value), None) => Row::Unversioned(value),
             };
             cell.floor = version.unwrap_or(cell.floor);
         }
@@ -319,29 +300,27 @@ impl<'a> Object<'a> {
         versions.get(versions.partition_point(|v| *v <= cell.floor)) == Some(&version)
     }
 
+    /// Whether a key can get a version: above what it had, and below what it is still to get for certain.
+    fn is_above(&self, cell: &Cell, key: usize, version: Version) -> bool {
+        let next = self.versions[key].partition_point(|v| *v <= cell.floor);
+        version > cell.floor && self.versions[key].get(next).is_none_or(|next| version <= *next)
+    }
+
     /// Whether a row has, or may have, this version; from then on it has it.
     fn has_version(&self, state: &mut Cow<'_, State>, cell: usize, version: Version) -> bool {
-        let writer = match state[cell].row {
+        let value = match state[cell].row {
             Row::Absent => return version == Version::ABSENT,
             Row::At(_, held) => return version == held,
-            Row::Unversioned(_, writer) => writer,
+            Row::Unseen => return false,
+            Row::Unversioned(value) => value,
         };
-        // The write has the version in every row that it wrote.
-        for key in 0..state.len() {
-            let Cell { row: Row::Unversioned(value, by), floor } = state[key] else { continue };
-            if by != writer {
-                continue;
-            }
-            let written = |up_to: Version| self.versions[key].partition_point(|v| *v <= up_to);
-            if version <= floor
-                || written(version) != written(floor)
-                || !self.reads.allow(key, value, version)
-            {
-                return false;
-            }
-            state.to_mut()[key] = Cell { row: Row::At(value, version), floor: version };
+        let may = self.is_orphan(cell, version)
+            && self.is_above(&state[cell], cell, version)
+            && self.reads.allow(cell, value, version);
+        if may {
+            state.to_mut()[cell] = Cell { row: Row::At(value, version), floor: version };
         }
-        true
+        may
     }
 
     /// The operation that still has to see a version which a step from one state to the next leaves behind. Versions do
@@ -364,35 +343,44 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Whether a step overwrites the last row of a write of unknown outcome that nothing has seen: it can as well never
-    /// have been.
-    pub(super) fn buries_unseen(&self, before: &State, after: &State, at: usize) -> bool {
+    /// Whether a step overwrites the row of a write of unknown outcome that nothing has seen: it can as well never have
+    /// been.
+    pub(super) fn buries_unseen(&self, before: &State, at: usize) -> bool {
         before.iter().enumerate().any(|(cell, old)| {
-            let Row::Unversioned(_, writer) = old.row else { return false };
-            let held = |cell: &Cell| matches!(cell.row, Row::Unversioned(_, by) if by == writer);
-            let wrote = |c: usize| self.ops[writer].changes().iter().any(|change| change.cell == c);
-            let looked =
-                self.ops[at].changes().iter().any(|c| c.expected.is_some() && wrote(c.cell));
-            let deletes = self.ops[writer].changes().iter().any(|change| change.value.is_none());
-            let overwritten = self.ops[at].changes().iter().any(|change| change.cell == cell);
-            overwritten && !looked && !deletes && !after.iter().any(held)
+            let mut changes = self.ops[at].changes().iter().filter(|c| c.cell == cell).peekable();
+            matches!(old.row, Row::Unversioned(_))
+                && changes.peek().is_some()
+                && changes.all(|change| change.expected.is_none())
         })
     }
 
-    /// Whether any operation can see a write of unknown outcome. If none can, it is never tried.
-    fn is_visible(&self, op: &Op) -> bool {
-        let is_orphan = |cell: usize, version: Version| {
-            version != Version::ABSENT && self.versions[cell].binary_search(&version).is_err()
+    /// Whether no operation of known outcome gave a row this version.
+    fn is_orphan(&self, cell: usize, version: Version) -> bool {
+        version != Version::ABSENT && self.versions[cell].binary_search(&version).is_err()
+    }
+
+    /// The versions with which a write of unknown outcome is tried: none if nothing can see it. The version of a single
+    /// row stays open until something tells it.
+    fn guesses(&self, op: &Op) -> Vec<Option<Version>> {
+        let changes = op.changes();
+        let may_get = |change: &Change, version: Version| {
+            let read = |value| self.reads.allow(change.cell, value, version);
+            self.is_orphan(change.cell, version) && change.value.is_none_or(read)
         };
-        op.changes().iter().any(|change| {
-            let Some(value) = change.value else { return true };
+        let told = changes.iter().filter(|change| change.value.is_some()).flat_map(|change| {
             let seen = self.observed[change.cell].iter().map(|(version, _)| *version);
             let maybe = self.ops[self.known..].iter().flat_map(Op::changes);
             let expected = maybe.filter(|c| c.cell == change.cell).filter_map(|c| c.expected);
-            seen.chain(expected).any(|version| {
-                is_orphan(change.cell, version) && self.reads.allow(change.cell, value, version)
-            })
-        })
+            seen.chain(expected)
+        });
+        let told: BTreeSet<Version> =
+            told.filter(|version| changes.iter().all(|c| may_get(c, *version))).collect();
+        let deletes = changes.iter().any(|change| change.value.is_none());
+        if ties(changes) {
+            told.into_iter().map(Some).chain(deletes.then_some(None)).collect()
+        } else {
+            Vec::from_iter((deletes || !told.is_empty()).then_some(None))
+        }
     }
 
     /// Whether the effect of `earlier`, of unknown outcome, matters to the operation right after it. If not, it can as
@@ -427,11 +415,17 @@ impl<'a> Object<'a> {
             match cell.row {
                 Row::Absent => format!("no row {key}"),
                 Row::At(id, version) => format!("{key}={} at {version}", value(id)),
-                Row::Unversioned(id, _) => format!("{key}={} at an unknown version", value(id)),
+                Row::Unversioned(id) => format!("{key}={} at an unknown version", value(id)),
+                Row::Unseen => format!("{key} at a version that nothing tells"),
             }
         });
         rows.collect()
     }
+}
+
+/// Whether a write is about several keys.
+fn ties(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.cell != changes[0].cell)
 }
 
 /// For each operation of unknown outcome, the last before it that does the same.
@@ -461,7 +455,7 @@ impl Op<'_> {
         observed
     }
 
-    fn changes(&self) -> &[Change] {
+    pub(super) fn changes(&self) -> &[Change] {
         match &self.action {
             Action::Read(..) => &[],
             Action::Applied(changes, _) | Action::Conflict(changes, _) | Action::Maybe(changes) => {

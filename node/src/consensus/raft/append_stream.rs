@@ -9,8 +9,9 @@
 use super::{commit_hold::CommitHold, types::TypeConfig};
 use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use openraft::{
-    errors::RPCError,
-    raft::{AppendEntriesRequest, StreamAppendResult},
+    AnyError,
+    errors::{NetworkError, RPCError},
+    raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult},
 };
 use std::{
     collections::VecDeque,
@@ -29,6 +30,8 @@ pub(super) type Outcome = (Appended, bool);
 /// A request under way.
 struct UnderWay<'s> {
     empty: bool,
+    /// Others were under way when it was sent.
+    behind: bool,
     state: State<'s>,
 }
 
@@ -89,8 +92,9 @@ where
                     let empty = request.entries.is_empty();
                     let last = request.entries.last().map(|entry| entry.log_id);
                     self.hold.made(last.or(request.prev_log_id).map_or(0, |last| last.index()));
+                    let behind = !self.under_way.is_empty();
                     let state = State::Sent((self.send)(request));
-                    self.under_way.push_back(UnderWay { empty, state });
+                    self.under_way.push_back(UnderWay { empty, behind, state });
                 }
                 Poll::Ready(None) => self.ended = true,
                 Poll::Pending => break,
@@ -107,11 +111,24 @@ where
         if !first.is_answered() || !vouched {
             return None;
         }
-        match self.under_way.pop_front()?.state {
+        let UnderWay { behind, state, .. } = self.under_way.pop_front()?;
+        match state {
+            State::Answered((Ok(Err(StreamAppendError::Conflict(_))), _)) if behind => {
+                Some((Err(overtook()), false))
+            }
             State::Answered(outcome) => Some(outcome),
             State::Sent(_) => None,
         }
     }
+}
+
+/// A conflict with a request that was sent before the answers to those ahead of it. They were all taken, or the stream had
+/// ended there: so it arrived before them, and says nothing of the log as it is. openraft would take it for a log that
+/// has lost what it confirmed, and panic. As an error it only has the request sent again, now alone; where entries are
+/// really gone, that one meets the conflict and it counts.
+fn overtook() -> RPCError<TypeConfig> {
+    let why = AnyError::error("a request overtook those before it");
+    RPCError::Network(NetworkError::new(&why))
 }
 
 impl UnderWay<'_> {
@@ -140,7 +157,15 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tokio::sync::{mpsc, oneshot};
 
-    type Sent = Arc<Mutex<Vec<Option<oneshot::Sender<bool>>>>>;
+    /// What a request is answered with.
+    #[derive(Debug)]
+    enum Reply {
+        Taken,
+        InPart,
+        Conflict,
+    }
+
+    type Sent = Arc<Mutex<Vec<Option<oneshot::Sender<Reply>>>>>;
 
     struct Rig {
         requests: mpsc::UnboundedSender<AppendEntriesRequest<TypeConfig>>,
@@ -157,7 +182,16 @@ mod tests {
             let (tell, told) = oneshot::channel();
             answer.lock().expect("no test panics here").push(Some(tell));
             let last = request.entries.last().map_or(request.prev_log_id, |e| Some(e.log_id));
-            async move { (Ok(Ok(last)), told.await.expect("each request is answered")) }.boxed()
+            async move {
+                match told.await.expect("each request is answered") {
+                    Reply::Conflict => {
+                        let before = request.prev_log_id.expect("these requests have one");
+                        (Ok(Err(StreamAppendError::Conflict(before))), false)
+                    }
+                    reply => (Ok(Ok(last)), matches!(reply, Reply::Taken)),
+                }
+            }
+            .boxed()
         };
         let coming = tokio_stream::wrappers::UnboundedReceiverStream::new(coming);
         let hold = CommitHold::new(tokio::sync::watch::channel(u64::MAX).1);
@@ -181,8 +215,17 @@ mod tests {
         }
 
         fn answer(&self, at: usize, full: bool) {
+            self.reply(at, if full { Reply::Taken } else { Reply::InPart });
+        }
+
+        fn reply(&self, at: usize, reply: Reply) {
             let tell = self.sent.lock().expect("no test panics here")[at].take();
-            tell.expect("answered once").send(full).expect("it waits");
+            tell.expect("answered once").send(reply).expect("it waits");
+        }
+
+        fn next_answer(&mut self) -> Appended {
+            let answer = self.answers.next().now_or_never();
+            answer.expect("one may be handed out").expect("it goes on")
         }
 
         /// The position of the next answer, if one may be handed out.
@@ -244,6 +287,28 @@ mod tests {
         rig.answer(1, true);
         assert_eq!(rig.next(), Some(3));
         assert!(rig.answers.next().now_or_never().expect("at once").is_none(), "it ends");
+    }
+
+    #[test]
+    fn a_request_that_overtook_another_says_nothing_of_the_log() {
+        let mut rig = rig();
+        rig.request(1, 2);
+        rig.request(3, 1);
+        assert_eq!(rig.next(), None);
+        rig.reply(1, Reply::Conflict);
+        rig.reply(0, Reply::Taken);
+        assert_eq!(rig.next(), Some(3));
+        assert!(matches!(rig.next_answer(), Err(RPCError::Network(_))));
+        assert!(rig.answers.next().now_or_never().expect("at once").is_none(), "it ends");
+    }
+
+    #[test]
+    fn a_conflict_of_a_request_sent_alone_counts() {
+        let mut rig = rig();
+        rig.request(1, 2);
+        assert_eq!(rig.next(), None);
+        rig.reply(0, Reply::Conflict);
+        assert!(matches!(rig.next_answer(), Ok(Err(StreamAppendError::Conflict(_)))));
     }
 
     #[test]

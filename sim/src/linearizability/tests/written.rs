@@ -253,3 +253,30 @@ fn keys_without_a_common_batch_are_apart() {
     let found = check_linearizability(&history(&operations));
     assert!(matches!(&found[..], [Violation::NotLinearizable { keys, .. }] if keys == &["other"]));
 }
+
+#[test]
+fn the_version_of_a_batch_of_unknown_outcome_counts_for_rows_overwritten_before_it_is_told() {
+    let batch = Operation::Write(vec![Mutation::put("a", "x"), Mutation::put("b", "y")]);
+    let told = |version| {
+        [
+            (0, 10, Operation::put("a", "w"), applied(7)),
+            (20, 30, batch.clone(), Outcome::Unknown),
+            (40, 50, Operation::put("a", "z"), applied(9)),
+            (60, 70, Operation::get("b"), row("y", version)),
+        ]
+    };
+    accepted(&told(8));
+    rejected(&told(5));
+    // The same where the batch deletes the row.
+    let batch = Operation::Write(vec![Mutation::delete("a"), Mutation::put("b", "y")]);
+    let told = |version| {
+        [
+            (0, 10, Operation::put("a", "w"), applied(7)),
+            (20, 30, batch.clone(), Outcome::Unknown),
+            (40, 50, Operation::get("a"), Outcome::Row(None)),
+            (60, 70, Operation::get("b"), row("y", version)),
+        ]
+    };
+    accepted(&told(8));
+    rejected(&told(5));
+}
