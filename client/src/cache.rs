@@ -112,6 +112,11 @@ impl Cache {
         self.read().shards.find(table, key).cloned()
     }
 
+    /// The node that leads the shard that owns the key.
+    pub(crate) fn leader_of(&self, table: TableId, key: &[u8]) -> Option<NodeId> {
+        self.read().shards.find(table, key)?.leader
+    }
+
     /// The range of the shard that owns the key; the whole table while that is unknown.
     pub(crate) fn range_of(&self, table: TableId, key: &[u8]) -> KeyRange {
         self.read().shards.find(table, key).map(|e| e.range.clone()).unwrap_or_default()

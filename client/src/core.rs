@@ -11,7 +11,7 @@ use crate::{
     route::Way,
     session::Session,
 };
-use isobar_api::{ApiError, NodeId};
+use isobar_api::{ApiError, NodeId, TableId};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -45,6 +45,15 @@ impl Core {
             retries: RetryBudget::new(config.overload_retry_percent),
             config,
         }))
+    }
+
+    /// Refuses a part of the operations that the leader of the key's shard would refuse, before they cost anything.
+    pub(crate) fn admit(&self, table: TableId, key: &[u8], kind: LaneKind) -> Result<(), ApiError> {
+        let link = self.cache.leader_of(table, key).and_then(|leader| {
+            let links = self.links.lock().expect("no code panics while it holds this lock");
+            links.get(&leader).cloned()
+        });
+        link.map_or(Ok(()), |link| link.taken(kind).admit())
     }
 
     /// Room for one more operation; waits for it until the deadline, if not too many wait already.

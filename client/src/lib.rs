@@ -32,6 +32,7 @@ mod row;
 mod scan;
 mod session;
 mod table;
+mod throttle;
 mod write;
 
 pub use client::Client;

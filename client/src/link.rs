@@ -5,6 +5,7 @@ use crate::{
     config::ClientConfig,
     failure::Failure,
     lane::{Answer, Job, Lane, LaneKind},
+    throttle::Throttle,
 };
 use isobar_api::{ApiError, ErrorCode, NodeId, limits, proto};
 use proto::node_client::NodeClient;
@@ -77,6 +78,8 @@ pub(crate) struct Link {
     health: Arc<Health>,
     reads: Lane,
     writes: Lane,
+    reads_taken: Throttle,
+    writes_taken: Throttle,
 }
 
 /// A lazily made connection: nothing is sent before the first request.
@@ -114,7 +117,9 @@ impl Link {
         let lane =
             || Lane::new(node, region.clone(), stamp.clone(), channel.clone(), health.clone());
         let (reads, writes) = (lane(), lane());
-        Ok(Arc::new(Self { address: address.into(), channel, health, reads, writes }))
+        let (reads_taken, writes_taken) = (Throttle::default(), Throttle::default());
+        let address = address.into();
+        Ok(Arc::new(Self { address, channel, health, reads, writes, reads_taken, writes_taken }))
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -137,9 +142,25 @@ impl Link {
 
     /// Sends one item with whatever else goes to the node just then, and waits for its answer.
     pub(crate) async fn send(&self, kind: LaneKind, job: Job) -> Result<Answer, Failure> {
-        match kind {
+        let taken = self.taken(kind);
+        taken.sending();
+        let answer = match kind {
             LaneKind::Reads => self.reads.send(job).await,
             LaneKind::Writes => self.writes.send(job).await,
+        };
+        if let Err(Failure::Answered(error)) = &answer
+            && error.code == ErrorCode::Overloaded
+        {
+            taken.refused(error.retry_after_ms);
+        }
+        answer
+    }
+
+    /// How much of what was sent to the node it took.
+    pub(crate) fn taken(&self, kind: LaneKind) -> &Throttle {
+        match kind {
+            LaneKind::Reads => &self.reads_taken,
+            LaneKind::Writes => &self.writes_taken,
         }
     }
 }

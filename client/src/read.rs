@@ -51,6 +51,9 @@ pub(crate) async fn multi_get(
         let message = format!("{} keys in one call, at most {CALL_KEYS_MAX}", keys.len());
         return Err(ApiError::new(ErrorCode::InvalidArgument, message));
     }
+    if let ([key], Need::Leader) = (keys, level.need()) {
+        core.admit(table.table_id, key, LaneKind::Reads)?;
+    }
     let _permit = core.enter(LaneKind::Reads, deadline).await?;
     let read = Read { core, table, keys, level, deadline };
     let mut rows = vec![None; keys.len()];

@@ -20,6 +20,7 @@ pub(crate) async fn write(
     deadline: Instant,
 ) -> Result<WriteOutcome, ApiError> {
     check_batch(mutations)?;
+    core.admit(table.table_id, &mutations[0].key, LaneKind::Writes)?;
     let _permit = core.enter(LaneKind::Writes, deadline).await?;
     let ticket = open_ticket(core, table, &mutations[0], deadline).await?;
     let size_bytes = mutations.iter().map(|m| m.size_bytes() + 64).sum();

@@ -31,6 +31,7 @@ struct NodeMetrics {
     disk_free: Gauge,
     syncs: Counter,
     sync_p99: Gauge,
+    tails: Gauge,
     replayed: Gauge,
 }
 
@@ -74,6 +75,11 @@ impl NodeMetrics {
                 "log_sync_p99",
                 Seconds,
                 "99th percentile of a durable flush",
+            )?,
+            tails: metrics.gauge(
+                "log_tails",
+                Bytes,
+                "newest log entries of all shards in memory, an estimate",
             )?,
             replayed: metrics.gauge(
                 "log_entries_replayed",
@@ -143,5 +149,6 @@ pub(crate) async fn run(
         registered.syncs.inc_by(stats.syncs.saturating_sub(syncs));
         syncs = stats.syncs;
         registered.sync_p99.set(stats.sync_us_p99 as f64 / 1e6);
+        registered.tails.set(stats.tails_bytes as f64);
     }
 }

@@ -88,10 +88,12 @@ pub async fn preload(handle: &Handle, rows: &Rows) -> Result<(), ApiError> {
 /// One request, from its start to its answer.
 async fn perform(driver: &dyn Driver, request: Request) -> Result<(), ApiError> {
     let asked = timeout(REQUEST_WITHIN, ask(driver, request)).await;
-    asked.unwrap_or_else(|_| {
-        let message = format!("no answer within {} s", REQUEST_WITHIN.as_secs());
-        Err(ApiError::new(ErrorCode::DeadlineExceeded, message))
-    })
+    asked.unwrap_or_else(|_| Err(too_late()))
+}
+
+fn too_late() -> ApiError {
+    let message = format!("no answer within {} s", REQUEST_WITHIN.as_secs());
+    ApiError::new(ErrorCode::DeadlineExceeded, message)
 }
 
 async fn ask(driver: &dyn Driver, request: Request) -> Result<(), ApiError> {

@@ -3,6 +3,7 @@
 mod disk;
 mod floors;
 mod idle;
+mod levels;
 mod overload;
 mod restart;
 mod results;
@@ -20,6 +21,7 @@ pub(crate) use idle::idle;
 use isobar_api::{ApiError, ErrorCode};
 use isobar_benches::work::{Rows, TraceRows, Work};
 use isobar_datasets::{read_trace, recorded_trace, ycsb::Distribution};
+pub(crate) use levels::levels;
 pub(crate) use overload::overload;
 pub(crate) use restart::restart;
 use results::{Machine, Results};

@@ -1,5 +1,10 @@
-//! `isobar bench overload`: more load than the cluster can carry. First as much as it can do (closed loop), then so many
-//! times as much, whether it is answered or not (open loop).
+//! `isobar bench overload`: more load than the cluster can carry. First as much as it can do, then so many times as much,
+//! whether it is answered or not (open loop).
+//!
+//! There are two peaks. In the *closed* loop each client waits for its answer: requests come in the batches in which
+//! answers left, which costs client and nodes least. In the *open* loop they come one by one, as those of many
+//! independent users do. The loads are compared with the open peak, which the same generator reaches; the closed one
+//! stands beside it.
 
 use super::{
     finish,
@@ -35,6 +40,14 @@ const STREAMS: usize = 64;
 /// Requests under way at most in the open loop: far more than clients and nodes let in, so that the generator itself
 /// never makes one wait.
 const IN_FLIGHT_MAX: u32 = 65_536;
+/// Where the search for the open peak begins, in times the closed one, and by how much more each step offers.
+const OFFERED_FIRST: f64 = 0.25;
+const OFFERED_STEP: f64 = 1.2;
+/// The search ends when so many steps in a row brought no more answers than this share above the most.
+const STEPS_IN_VAIN: u32 = 2;
+const RISES_BY: f64 = 1.02;
+/// It also ends when so many times the closed peak are offered.
+const OFFERED_MAX: f64 = 2.0;
 /// The load whose times the others are compared with.
 const HALF: f64 = 0.5;
 
@@ -95,6 +108,10 @@ struct WorkFigures {
     /// Clients of the closed loop that got most answers.
     peak_clients: usize,
     /// Answers per second in the closed loop.
+    closed_peak_per_s: Spread,
+    /// Requests per second that have to be offered in the open loop to get the most answers.
+    peak_offered_per_s: f64,
+    /// Answers per second then.
     peak_per_s: Spread,
     loads: Vec<LoadFigures>,
 }
@@ -102,7 +119,7 @@ struct WorkFigures {
 /// One offered load, over all rounds.
 #[derive(Serialize)]
 struct LoadFigures {
-    /// By how much it is more than the peak of its round.
+    /// By how much it is more than the open peak of its round.
     load: f64,
     /// First attempts that came per second.
     offered_per_s: f64,
@@ -118,11 +135,16 @@ struct LoadFigures {
     p50_ms: f64,
     p99_ms: f64,
     p999_ms: f64,
-    /// Goodput by the peak of the same round.
+    /// Goodput by the open peak of the same round.
     to_peak: Spread,
+    /// The same by the closed peak.
+    to_closed_peak: Spread,
     /// 99.9th percentile by that at half load in the same round.
     #[serde(skip_serializing_if = "Option::is_none")]
     p999_to_half: Option<Spread>,
+    /// CPU seconds of the nodes, and of the generator with its clients, for a million answers.
+    cpu_s_per_mop: f64,
+    client_cpu_s_per_mop: f64,
     rss_mib: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_error: Option<ApiError>,
@@ -130,6 +152,7 @@ struct LoadFigures {
 
 /// What one round of one kind of work brought.
 struct Turn {
+    closed_peak_per_s: f64,
     peak_per_s: f64,
     loads: Vec<Round>,
 }
@@ -147,23 +170,25 @@ async fn measure(
     nodes.prepare(kv, rows).await?;
     let handles = nodes.connect(Connections::Own, kv).await?;
     let mut bench = Bench { args, rows, nodes, handles, runs: 0 };
-    let runs = args.work.len() * args.rounds as usize * (1 + args.loads.len());
+    let runs = args.work.len() * args.rounds as usize * (2 + args.loads.len());
     let bar = screen.progress(runs as u64, TEMPLATE);
     let mut works = BTreeMap::new();
     for work in &args.work {
         bar.set_message(format!("{work}: looking for the peak"));
-        let peak_clients = bench.peak_clients(*work).await?;
+        let (peak_clients, closed_per_s) = bench.peak_clients(*work).await?;
+        let offered_per_s = bench.peak_offered(*work, closed_per_s).await?;
         let mut turns = Vec::new();
         for round in 1..=args.rounds {
             bar.set_message(format!("{work}, round {round}"));
-            let turn = bench.turn(*work, peak_clients).await?;
-            bar.inc(1 + args.loads.len() as u64);
+            let turn = bench.turn(*work, peak_clients, offered_per_s).await?;
+            bar.inc(2 + args.loads.len() as u64);
             if !screen.terminal || screen.json {
                 screen.say(&line(args, *work, round, &turn));
             }
             turns.push(turn);
         }
-        works.insert(work.to_string(), WorkFigures::of(args, peak_clients, &turns));
+        works
+            .insert(work.to_string(), WorkFigures::of(args, (peak_clients, offered_per_s), &turns));
     }
     bar.finish_and_clear();
     Ok(Document {
@@ -207,8 +232,8 @@ impl Bench<'_> {
         Ok(Round { samples, server_cpu, client_cpu, rss_bytes })
     }
 
-    /// How many clients of a closed loop get most answers.
-    async fn peak_clients(&mut self, work: Work) -> Result<usize, ApiError> {
+    /// How many clients of a closed loop get most answers, and how many per second.
+    async fn peak_clients(&mut self, work: Work) -> Result<(usize, f64), ApiError> {
         let (mut best, mut most_per_s) = (CLIENTS[0], 0.0);
         for clients in CLIENTS {
             self.run(work, clients, Pace::Closed, WARM_UP_MAX).await?;
@@ -217,33 +242,61 @@ impl Bench<'_> {
                 (best, most_per_s) = (clients, per_s);
             }
         }
+        Ok((best, most_per_s))
+    }
+
+    /// How much has to be offered in the open loop to get most answers: more brings no more.
+    async fn peak_offered(&mut self, work: Work, closed_per_s: f64) -> Result<f64, ApiError> {
+        let mut offered = (closed_per_s * OFFERED_FIRST).max(1.0);
+        let (mut best, mut most_per_s, mut in_vain) = (offered, 0.0, 0);
+        while in_vain < STEPS_IN_VAIN && offered <= closed_per_s * OFFERED_MAX {
+            let answered = self.offer(work, offered, TRIAL).await?.samples.ops_per_s();
+            in_vain += 1;
+            if answered > most_per_s * RISES_BY {
+                (best, most_per_s, in_vain) = (offered, answered, 0);
+            }
+            offered *= OFFERED_STEP;
+        }
         Ok(best)
     }
 
-    /// The peak, and right after it each load in times of it.
-    async fn turn(&mut self, work: Work, clients: usize) -> Result<Turn, ApiError> {
+    async fn offer(&mut self, work: Work, per_s: f64, length: Duration) -> Result<Round, ApiError> {
+        let seed = self.args.seed.wrapping_add(self.runs);
+        let pace = Pace::Open { per_s, in_flight_max: IN_FLIGHT_MAX, seed };
+        self.run(work, STREAMS, pace, length).await
+    }
+
+    /// Both peaks, and right after them each load in times of the open one.
+    async fn turn(
+        &mut self,
+        work: Work,
+        clients: usize,
+        offered_per_s: f64,
+    ) -> Result<Turn, ApiError> {
         let length = Duration::from_secs(self.args.seconds);
         self.run(work, clients, Pace::Closed, WARM_UP_MAX).await?;
-        let peak = self.run(work, clients, Pace::Closed, length).await?;
-        let peak_per_s = peak.samples.ops_per_s();
+        let closed = self.run(work, clients, Pace::Closed, length).await?;
+        let open = self.offer(work, offered_per_s, length).await?;
+        let peak_per_s = open.samples.ops_per_s();
         let mut loads = Vec::new();
         for load in &self.args.loads {
-            let seed = self.args.seed.wrapping_add(self.runs);
-            let per_s = (peak_per_s * load).max(1.0);
-            let pace = Pace::Open { per_s, in_flight_max: IN_FLIGHT_MAX, seed };
-            loads.push(self.run(work, STREAMS, pace, length).await?);
+            loads.push(self.offer(work, (peak_per_s * load).max(1.0), length).await?);
         }
-        Ok(Turn { peak_per_s, loads })
+        Ok(Turn { closed_peak_per_s: closed.samples.ops_per_s(), peak_per_s, loads })
     }
 }
 
 impl WorkFigures {
-    fn of(args: &Overload, peak_clients: usize, turns: &[Turn]) -> Self {
+    fn of(args: &Overload, found: (usize, f64), turns: &[Turn]) -> Self {
+        let (peak_clients, peak_offered_per_s) = found;
+        let spread = |of: fn(&Turn) -> f64| Spread::of(turns.iter().map(of)).unwrap_or_default();
         let half = args.loads.iter().position(|load| *load == HALF);
         let loads = args.loads.iter().enumerate();
         Self {
             peak_clients,
-            peak_per_s: Spread::of(turns.iter().map(|turn| turn.peak_per_s)).unwrap_or_default(),
+            closed_peak_per_s: spread(|turn| turn.closed_peak_per_s),
+            peak_offered_per_s,
+            peak_per_s: spread(|turn| turn.peak_per_s),
             loads: loads.filter_map(|(at, load)| LoadFigures::of(*load, at, half, turns)).collect(),
         }
     }
@@ -261,7 +314,9 @@ impl LoadFigures {
             let pairs = turns.iter().map(|turn| (p999(&turn.loads[at]), p999(&turn.loads[half])));
             Spread::of(pairs.filter(|(_, half)| *half > 0.0).map(|(now, half)| now / half))
         };
-        let peaks = turns.iter().map(|turn| turn.loads[at].samples.ops_per_s() / turn.peak_per_s);
+        let by = |peak: fn(&Turn) -> f64| {
+            Spread::of(turns.iter().map(|turn| turn.loads[at].samples.ops_per_s() / peak(turn)))
+        };
         Some(Self {
             load,
             offered_per_s: per_s(|round| {
@@ -275,7 +330,10 @@ impl LoadFigures {
             p50_ms: figures.p50_ms,
             p99_ms: figures.p99_ms,
             p999_ms: figures.p999_ms,
-            to_peak: Spread::of(peaks)?,
+            to_peak: by(|turn| turn.peak_per_s)?,
+            to_closed_peak: by(|turn| turn.closed_peak_per_s)?,
+            cpu_s_per_mop: figures.cpu_s_per_mop,
+            client_cpu_s_per_mop: figures.client_cpu_s_per_mop,
             p999_to_half: half.and_then(to_half),
             rss_mib: figures.rss_mib,
             first_error: rounds.iter().find_map(|round| round.samples.first_error.clone()),
@@ -284,7 +342,10 @@ impl LoadFigures {
 }
 
 fn line(args: &Overload, work: Work, round: u32, turn: &Turn) -> String {
-    let mut text = format!("{work} round {round}: peak {:.0}/s", turn.peak_per_s);
+    let mut text = format!(
+        "{work} round {round}: peak {:.0}/s open, {:.0}/s closed",
+        turn.peak_per_s, turn.closed_peak_per_s
+    );
     for (load, round) in args.loads.iter().zip(&turn.loads) {
         let samples = &round.samples;
         text.push_str(&format!(
@@ -311,10 +372,11 @@ fn describe(args: &Overload, document: &Document) -> String {
     );
     let spread = |s: Spread| format!("{:.2} ({:.2} to {:.2})", s.median, s.min, s.max);
     for (work, figures) in &document.works {
-        let peak = figures.peak_per_s;
+        let (peak, closed) = (figures.peak_per_s, figures.closed_peak_per_s);
         text.push_str(&format!(
-            "\n{work}: peak {:.0}/s ({:.0} to {:.0}), closed loop of {} clients\n",
-            peak.median, peak.min, peak.max, figures.peak_clients
+            "\n{work}: peak {:.0}/s ({:.0} to {:.0}) in the open loop, when {:.0}/s are offered; {:.0}/s ({:.0} to {:.0}) in a closed loop of {} clients\n",
+            peak.median, peak.min, peak.max, figures.peak_offered_per_s,
+            closed.median, closed.min, closed.max, figures.peak_clients
         ));
         let header = [
             "load",
@@ -322,12 +384,15 @@ fn describe(args: &Overload, document: &Document) -> String {
             "goodput/s",
             "refused/s",
             "by peak",
+            "by closed",
             "p50 ms",
             "p99 ms",
             "p99.9 ms",
             "by half load",
             "errors",
             "unsent",
+            "node CPU",
+            "client CPU",
             "MiB",
         ];
         let rows = figures.loads.iter().map(|load| {
@@ -337,16 +402,19 @@ fn describe(args: &Overload, document: &Document) -> String {
                 format!("{:.0}", load.goodput_per_s),
                 format!("{:.0}", load.refused_per_s),
                 spread(load.to_peak),
+                format!("{:.2}", load.to_closed_peak.median),
                 format!("{:.2}", load.p50_ms),
                 format!("{:.2}", load.p99_ms),
                 format!("{:.2}", load.p999_ms),
                 load.p999_to_half.map_or_else(String::new, spread),
                 load.errors.to_string(),
                 load.unsent.to_string(),
+                format!("{:.0}", load.cpu_s_per_mop),
+                format!("{:.0}", load.client_cpu_s_per_mop),
                 format!("{:.0}", load.rss_mib),
             ]
         });
-        text.push_str(&table(header, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], rows));
+        text.push_str(&table(header, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14], rows));
         for load in &figures.loads {
             if let Some(error) = &load.first_error {
                 text.push_str(&format!("first error at {}: {error}\n", load.load));

@@ -15,6 +15,8 @@ pub enum Bench {
     Kv(Box<Kv>),
     /// What shards cost that nobody uses: processor, memory, time to wake, time to start
     Idle(Idle),
+    /// What each level of acknowledging writes, and of reading, takes
+    Levels(Levels),
     /// More load than three nodes started for it can carry: what is answered, what is refused, how long it takes
     Overload(Overload),
     /// Plans per second for a made-up cluster
@@ -102,11 +104,49 @@ pub struct Kv {
     pub seed: u64,
 }
 
+/// The same load at each level.
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "\
+Three nodes of their own for each level. Writes at each level of acknowledging; reads at each level, alone and, at a rate of
+their own, among writes. With `-o json` the last line of stdout is one JSON document.
+What is measured and how: docs/src/performance.md.")]
+pub struct Levels {
+    /// Length of all rounds of one level at one kind of work together
+    #[arg(long, default_value_t = 6, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Rounds that the seconds are shared out to
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Clients; each has one request in flight
+    #[arg(long, default_value_t = 64,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_024))]
+    pub clients: usize,
+    /// Requests per second of the mixed work, answered or not: 95 reads of a hundred, the rest writes
+    #[arg(long, default_value_t = 5_000, value_name = "PER_SECOND",
+        value_parser = value_parser!(u64).range(1..=10_000_000))]
+    pub mixed_rate: u64,
+    /// Rows that are loaded first
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..100_000_000))]
+    pub keys: u64,
+    /// Length of a value
+    #[arg(long, default_value_t = 256,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::VALUE_BYTES_MAX as u64))]
+    pub value_bytes: usize,
+    /// Shards that the rows are spread over
+    #[arg(long, default_value_t = 1,
+        value_parser = value_parser!(u64).range(1..=u64::from(limits::INITIAL_SHARDS_MAX)))]
+    pub shards: u64,
+    /// Seed of requests and values
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
 /// Load beyond what the cluster can do, on servers that are started for it and removed afterwards.
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "\
-Each round begins with a closed loop, which finds the peak; the loads are so many times that peak, offered in an open
-loop. Requests that are tried again count once. With `-o json` the last line of stdout is one JSON document.
+Each round begins with both peaks: of a closed loop, and of an open loop at the load beyond which answers become no more.
+The loads are so many times the open peak, offered in an open loop. Requests that are tried again count once. With `-o json` the last line of stdout is one JSON document.
 What is measured and how: docs/src/performance.md.")]
 pub struct Overload {
     /// Kinds of work: write, read, ycsb-a to ycsb-f
@@ -237,6 +277,7 @@ pub async fn run(bench: Bench, _global: &Global, screen: &mut Screen<'_>) -> Out
         Bench::Kv(args) => crate::bench::kv(&args, screen).await,
         Bench::Idle(args) => crate::bench::idle(&args, screen).await,
         Bench::Restart(args) => crate::bench::restart(&args, screen).await,
+        Bench::Levels(args) => crate::bench::levels(&args, screen).await,
         Bench::Overload(args) => crate::bench::overload(&args, screen).await,
         Bench::Planner(args) => {
             let length = Duration::from_secs(args.seconds);

@@ -47,7 +47,7 @@ impl Catalog {
                 );
                 return Err(ApiError::new(ErrorCode::InvalidArgument, message));
             }
-            if self.meta().compare_and_set(&key, stored, Version::ABSENT).await? {
+            if self.write_record(&key, stored, Version::ABSENT).await? {
                 return self.finish_one(record).await;
             }
         }
@@ -137,7 +137,7 @@ impl Catalog {
             && value != stored
         {
             // Losing the race is fine: another node wrote the same.
-            self.meta().compare_and_set(&key, stored, version).await?;
+            self.write_record(&key, stored, version).await?;
         }
         let _ = self.refresh().await;
         Ok(ready.info)

@@ -85,18 +85,31 @@ impl MetaClient {
         value: Vec<u8>,
         expected: Version,
     ) -> Result<bool, ApiError> {
+        let mutation = mutation(key, value, Some(expected));
+        self.write(vec![mutation]).await
+    }
+
+    /// The same, and with it, if it is done, writes another row, whatever that was: its version then tells of the change.
+    pub async fn compare_and_set_noted(
+        &self,
+        key: &[u8],
+        value: Vec<u8>,
+        expected: Version,
+        note: &[u8],
+    ) -> Result<bool, ApiError> {
+        let noted = mutation(note, key.to_vec(), None);
+        self.write(vec![mutation(key, value, Some(expected)), noted]).await
+    }
+
+    /// Answers whether it was done: all of it or nothing.
+    async fn write(&self, mutations: Vec<Mutation>) -> Result<bool, ApiError> {
         let mut sequence = self.sequence.lock().await;
         *sequence += 1;
         let op = Op::Write(WriteOp {
             client_id: self.client_id.to_vec().into(),
             sequence: *sequence,
             first_unacknowledged: *sequence,
-            mutations: vec![Mutation {
-                key: key.to_vec().into(),
-                value: Some(value.into()),
-                expected: Some(expected.into()),
-                schema_version: 0,
-            }],
+            mutations,
         });
         match self.call(op).await? {
             kv_result::Result::Write(written) => Ok(written.applied),
@@ -209,6 +222,15 @@ impl MetaClient {
             Some(result) => Ok(result),
             None => Err(unexpected()),
         }
+    }
+}
+
+fn mutation(key: &[u8], value: Vec<u8>, expected: Option<Version>) -> Mutation {
+    Mutation {
+        key: key.to_vec().into(),
+        value: Some(value.into()),
+        expected: expected.map(Into::into),
+        schema_version: 0,
     }
 }
 

@@ -17,15 +17,16 @@ pub use placement::{Placement, place};
 
 use crate::registry::Registry;
 use isobar_api::{
-    ApiError, ErrorCode, ShardId, TableId,
+    ApiError, ErrorCode, ShardId, TableId, Version,
     table::{TableInfo, TableState},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, RwLockReadGuard},
     time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The meta shard.
@@ -36,6 +37,11 @@ pub const META_TABLE: TableId = TableId(0);
 pub const META_TABLE_NAME: &str = "system";
 
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// All definitions are read so often even if nothing tells of a change: a node of an earlier build notes none.
+const READ_ALL_EVERY: Duration = Duration::from_secs(60);
+/// A row of the meta shard that is written together with each change of a table: its version is that of all definitions.
+/// They may be large (the first placement of a thousand shards), and every node looks every second.
+const CHANGED_KEY: &[u8] = b"tables-changed";
 
 /// A table as the meta shard stores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,18 +56,26 @@ pub(crate) struct TableRecord {
 pub struct Catalog {
     meta: MetaClient,
     registry: Registry,
-    tables: Arc<RwLock<BTreeMap<TableId, TableInfo>>>,
+    known: Arc<RwLock<Known>>,
+}
+
+/// The copy.
+#[derive(Default)]
+struct Known {
+    tables: BTreeMap<TableId, TableInfo>,
+    /// As of which change they were read, and when.
+    read: Option<(Version, Instant)>,
 }
 
 impl Catalog {
     /// An empty copy; [`Self::run`] keeps it fresh.
     pub fn new(meta: MetaClient, registry: Registry) -> Self {
-        Self { meta, registry, tables: Arc::default() }
+        Self { meta, registry, known: Arc::default() }
     }
 
     /// Tables known here, by id.
     pub fn tables(&self) -> Vec<TableInfo> {
-        self.tables.read().expect("no holder of this lock panics").values().cloned().collect()
+        self.known().tables.values().cloned().collect()
     }
 
     /// A table's name, for people.
@@ -69,14 +83,12 @@ impl Catalog {
         if table == META_TABLE {
             return META_TABLE_NAME.to_owned();
         }
-        let tables = self.tables.read().expect("no holder of this lock panics");
-        tables.get(&table).map_or_else(|| table.to_string(), |t| t.spec.name.clone())
+        self.known().tables.get(&table).map_or_else(|| table.to_string(), |t| t.spec.name.clone())
     }
 
     /// A table by name.
     pub fn by_name(&self, name: &str) -> Option<TableInfo> {
-        let tables = self.tables.read().expect("no holder of this lock panics");
-        tables.values().find(|t| t.spec.name == name).cloned()
+        self.known().tables.values().find(|t| t.spec.name == name).cloned()
     }
 
     /// The way to the meta shard.
@@ -84,14 +96,39 @@ impl Catalog {
         &self.meta
     }
 
-    /// Reads the definitions from the meta shard. Stale ones do no harm: requests carry epochs.
+    /// Reads the definitions from the meta shard, if any has changed. Stale ones do no harm: requests carry epochs.
     pub async fn refresh(&self) -> Result<(), ApiError> {
+        // Before the definitions: what changes in between is read again the next time.
+        let changed = self.meta.get(CHANGED_KEY).await?.map(|(_, version)| version);
+        let now = Instant::now();
+        let known = self.known().read;
+        if let Some((version, read)) = known
+            && changed == Some(version)
+            && now < read + READ_ALL_EVERY
+        {
+            return Ok(());
+        }
         let mut fresh = BTreeMap::new();
         for record in self.records().await? {
             fresh.insert(record.info.table_id, record.info);
         }
-        *self.tables.write().expect("no holder of this lock panics") = fresh;
+        let known = Known { tables: fresh, read: changed.zip(Some(now)) };
+        *self.known.write().expect("no holder of this lock panics") = known;
         Ok(())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().expect("no holder of this lock panics")
+    }
+
+    /// Writes a table's record if it still has the expected version; answers whether it did.
+    async fn write_record(
+        &self,
+        key: &[u8],
+        record: Vec<u8>,
+        expected: Version,
+    ) -> Result<bool, ApiError> {
+        self.meta.compare_and_set_noted(key, record, expected, CHANGED_KEY).await
     }
 
     pub(crate) async fn records(&self) -> Result<Vec<TableRecord>, ApiError> {

@@ -5,7 +5,7 @@
 
 use super::{
     log_record::{Mark, decode, encode, entries_end, entry_key, index_of, mark_key},
-    log_tail::{Tail, TailLimits},
+    log_tail::{HasTail, Tail, TailLimits},
     shared_log::SharedLog,
 };
 use crate::{
@@ -98,7 +98,10 @@ where
         if let Some(floor) = short {
             group.purge(floor).await?;
         }
-        Ok(Self { group: Arc::new(group) })
+        let group = Arc::new(group);
+        let weak = Arc::downgrade(&group);
+        log.tails().register(weak);
+        Ok(Self { group })
     }
 
     /// The last index of the log, as it grows. It is told when entries are readable, not when they are durable.
@@ -139,7 +142,14 @@ where
     };
     let vote = load_mark(log, shard_id, Mark::Vote)?;
     let committed = load_mark(log, shard_id, Mark::Committed)?;
-    Ok(State { vote, committed, purged, first_index, last, tail: Tail::new(limits) })
+    Ok(State {
+        vote,
+        committed,
+        purged,
+        first_index,
+        last,
+        tail: Tail::new(limits, log.tails().clone()),
+    })
 }
 
 fn load_mark<T: DeserializeOwned>(
@@ -149,6 +159,19 @@ fn load_mark<T: DeserializeOwned>(
 ) -> Result<Option<T>, EngineError> {
     let key = mark_key(shard_id, mark);
     log.engine().get(Space::LogMeta, &key)?.map(|value| decode(&key, &value)).transpose()
+}
+
+impl<C: RaftTypeConfig> HasTail for Group<C>
+where
+    C::Entry: Clone,
+{
+    fn last_used(&self) -> Option<u64> {
+        self.state().tail.last_used()
+    }
+
+    fn give_back(&self) {
+        self.state().tail.clear();
+    }
 }
 
 impl<C: RaftTypeConfig> Group<C>
@@ -196,6 +219,7 @@ where
         if let Some(last) = next {
             self.appended.send_replace(last - 1);
         }
+        self.log.tails().relieve(self);
         Ok(())
     }
 

@@ -331,6 +331,32 @@ impl Model {
     }
 }
 
+/// However many groups write, their entries in memory stay in one bound; what was given back is read from the log.
+#[tokio::test]
+async fn the_tails_of_all_groups_share_one_bound() {
+    const TAILS: usize = 64 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let config = FlusherConfig { tails_bytes: TAILS, ..FlusherConfig::default() };
+    let log = SharedLog::open(on_disk(dir.path()), None, config).unwrap();
+    let mut stores = Vec::new();
+    for shard in 0..30 {
+        stores.push(Store::open(&log, shard, None).await.unwrap());
+    }
+    for round in 0..20 {
+        for store in &mut stores {
+            store.blocking_append(entries(1, round * 5..round * 5 + 5)).await.unwrap();
+            let used = log.stats().tails_bytes;
+            assert!(used > 0 && used <= TAILS, "{used} bytes in memory");
+        }
+    }
+    let wanted: Vec<_> = (0..100).map(|index| (1, index)).collect();
+    for store in &mut stores {
+        assert_eq!(ids(store).await, wanted);
+    }
+    drop(stores);
+    assert_eq!(log.stats().tails_bytes, 0, "with its group a tail goes too");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 

@@ -1,6 +1,15 @@
 //! The newest entries of a group in memory, so that replication does not read the disk.
+//!
+//! The tails of all groups of a node share one [`TailBudget`]. When it is spent, the group that used its tail least
+//! recently gives all of it back: its entries are still in the log, and are read from there when somebody asks.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 /// Limits of the entries kept in memory for one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +26,130 @@ impl Default for TailLimits {
     }
 }
 
+/// An entry in memory takes so much besides twice its encoded size: an estimate.
+const ENTRY_BYTES: usize = 256;
+
+fn in_memory_bytes(size_bytes: usize) -> usize {
+    2 * size_bytes + ENTRY_BYTES
+}
+
+/// A group that can give its tail back.
+pub(super) trait HasTail: Send + Sync {
+    /// When the tail was used last, by the budget's clock; none: it is empty.
+    fn last_used(&self) -> Option<u64>;
+
+    /// Empties the tail.
+    fn give_back(&self);
+}
+
+/// Memory for the tails of all groups of a node.
+pub(super) struct TailBudget {
+    limit_bytes: usize,
+    used_bytes: AtomicUsize,
+    /// Counts uses of tails.
+    clock: AtomicU64,
+    holders: Mutex<Vec<Weak<dyn HasTail>>>,
+}
+
+impl TailBudget {
+    pub(super) fn new(limit_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit_bytes,
+            used_bytes: AtomicUsize::new(0),
+            clock: AtomicU64::new(0),
+            holders: Mutex::default(),
+        })
+    }
+
+    /// Estimated bytes of all entries in memory.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Relaxed)
+    }
+
+    pub(super) fn register(&self, holder: Weak<dyn HasTail>) {
+        let mut holders = self.holders();
+        // Now and then, so that opening a thousand groups does not look at all of them each time.
+        if holders.len() == holders.capacity() {
+            holders.retain(|holder| holder.strong_count() > 0);
+        }
+        holders.push(holder);
+    }
+
+    /// Takes tails back until a quarter of the budget is free, if it is spent. The caller holds no lock of a group, and
+    /// has just used `own`, which keeps its tail.
+    pub(super) fn relieve(&self, own: &dyn HasTail) {
+        if self.used_bytes() <= self.limit_bytes {
+            return;
+        }
+        // Kept until the lock is gone: the end of a group may need it.
+        let holders: Vec<Arc<dyn HasTail>> =
+            self.holders().iter().filter_map(Weak::upgrade).collect();
+        let is_other = |holder: &&Arc<dyn HasTail>| {
+            !std::ptr::addr_eq(Arc::as_ptr(holder), std::ptr::from_ref(own))
+        };
+        let mut others: Vec<_> = holders
+            .iter()
+            .filter(is_other)
+            .filter_map(|holder| Some((holder.last_used()?, holder)))
+            .collect();
+        others.sort_unstable_by_key(|(used, _)| *used);
+        for (_, holder) in others {
+            if self.used_bytes() <= self.limit_bytes / 4 * 3 {
+                return;
+            }
+            holder.give_back();
+        }
+    }
+
+    fn holders(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn HasTail>>> {
+        self.holders.lock().expect("no code panics while it holds this lock")
+    }
+}
+
 /// Consecutive entries, the newest of the log.
-#[derive(Debug)]
 pub(super) struct Tail<E> {
     limits: TailLimits,
+    budget: Arc<TailBudget>,
     first_index: u64,
     entries: VecDeque<(E, usize)>,
     size_bytes: usize,
+    last_used: AtomicU64,
+}
+
+impl<E> Drop for Tail<E> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl<E> Tail<E> {
+    /// Forgets everything, and the room for it.
+    pub(super) fn clear(&mut self) {
+        let bytes = self.entries.iter().map(|(_, size)| in_memory_bytes(*size)).sum();
+        self.budget.used_bytes.fetch_sub(bytes, Relaxed);
+        self.entries = VecDeque::new();
+        self.size_bytes = 0;
+    }
+
+    /// When it was used last; none: it is empty.
+    pub(super) fn last_used(&self) -> Option<u64> {
+        (!self.entries.is_empty()).then(|| self.last_used.load(Relaxed))
+    }
+
+    fn use_now(&self) {
+        self.last_used.store(self.budget.clock.fetch_add(1, Relaxed), Relaxed);
+    }
+
+    fn forgotten(&mut self, size_bytes: usize) {
+        self.size_bytes -= size_bytes;
+        self.budget.used_bytes.fetch_sub(in_memory_bytes(size_bytes), Relaxed);
+    }
 }
 
 impl<E: Clone> Tail<E> {
-    pub(super) fn new(limits: TailLimits) -> Self {
-        Self { limits, first_index: 0, entries: VecDeque::new(), size_bytes: 0 }
+    pub(super) fn new(limits: TailLimits, budget: Arc<TailBudget>) -> Self {
+        let last_used = AtomicU64::new(0);
+        Self { limits, budget, first_index: 0, entries: VecDeque::new(), size_bytes: 0, last_used }
     }
 
     /// The first index that is here; everything from it to the end of the log is. None: nothing is.
@@ -45,6 +166,8 @@ impl<E: Clone> Tail<E> {
             self.first_index = index;
         }
         self.size_bytes += size_bytes;
+        self.budget.used_bytes.fetch_add(in_memory_bytes(size_bytes), Relaxed);
+        self.use_now();
         self.entries.push_back((entry, size_bytes));
         while self.entries.len() > self.limits.entries || self.size_bytes > self.limits.size_bytes {
             self.pop_first();
@@ -56,7 +179,7 @@ impl<E: Clone> Tail<E> {
         let keep = index.saturating_sub(self.first_index);
         while self.entries.len() as u64 > keep {
             let (_, size_bytes) = self.entries.pop_back().expect("longer than what is kept");
-            self.size_bytes -= size_bytes;
+            self.forgotten(size_bytes);
         }
     }
 
@@ -69,6 +192,7 @@ impl<E: Clone> Tail<E> {
 
     /// The entries of `start..end` that are here.
     pub(super) fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &(E, usize)> {
+        self.use_now();
         let skip = start.saturating_sub(self.first_index);
         let stop = end.saturating_sub(self.first_index).min(self.entries.len() as u64);
         self.entries.range(skip.min(stop) as usize..stop as usize)
@@ -76,14 +200,9 @@ impl<E: Clone> Tail<E> {
 
     fn pop_first(&mut self) {
         if let Some((_, size_bytes)) = self.entries.pop_front() {
-            self.size_bytes -= size_bytes;
+            self.forgotten(size_bytes);
             self.first_index += 1;
         }
-    }
-
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.size_bytes = 0;
     }
 }
 
@@ -114,7 +233,8 @@ mod tests {
         #[test]
         fn is_a_suffix_of_the_log(steps in prop::collection::vec(step(), 0..60)) {
             let limits = TailLimits { entries: 10, size_bytes: 200 };
-            let mut tail = Tail::new(limits);
+            let budget = TailBudget::new(usize::MAX);
+            let mut tail = Tail::new(limits, budget.clone());
             let mut log: Vec<(u64, u64)> = Vec::new(); // (index, value)
             let (mut next, mut value) = (5, 0);
             for step in steps {
@@ -143,6 +263,8 @@ mod tests {
                 }
                 prop_assert!(tail.entries.len() <= limits.entries && tail.size_bytes <= limits.size_bytes);
                 prop_assert_eq!(tail.size_bytes, tail.entries.iter().map(|(_, size)| size).sum::<usize>());
+                let in_memory = tail.entries.iter().map(|(_, size)| in_memory_bytes(*size)).sum::<usize>();
+                prop_assert_eq!(budget.used_bytes(), in_memory);
                 let first = tail.first_index().unwrap_or(u64::MAX);
                 let expected: Vec<u64> = log.iter().filter(|(index, _)| *index >= first).map(|(_, v)| *v).collect();
                 let here: Vec<u64> = tail.range(0, u64::MAX).map(|(v, _)| *v).collect();

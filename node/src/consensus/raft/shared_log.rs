@@ -6,7 +6,7 @@
 //! durable. After a failed write or fsync the log refuses everything: what the disk holds is then unknown, and a retried
 //! fsync that "succeeds" would be a lie.
 
-use super::log_record::group_bounds;
+use super::{log_record::group_bounds, log_tail::TailBudget};
 use crate::engine::{Engine, EngineError, EngineErrorKind, Space, WriteBatch};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,13 +22,15 @@ use tokio::sync::{mpsc, oneshot};
 /// Fsync durations remembered for [`FlusherStats::sync_us_p99`].
 const REMEMBERED_SYNCS: usize = 1024;
 
-/// Limits of the flusher.
+/// Limits of the log and its flusher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlusherConfig {
     /// Jobs that may wait; groups that come later wait for a place.
     pub queue_jobs: usize,
     /// Jobs that share one fsync at most.
     pub batch_jobs: usize,
+    /// Memory for the newest entries of all groups together, estimated bytes.
+    pub tails_bytes: usize,
     /// A planted bug: acknowledge before the fsync, and sync only now and then. Shows that crash tests can fail.
     #[cfg(any(test, feature = "planted-bugs"))]
     #[doc(hidden)]
@@ -40,6 +42,7 @@ impl Default for FlusherConfig {
         Self {
             queue_jobs: 8192,
             batch_jobs: 1024,
+            tails_bytes: 16 << 20,
             #[cfg(any(test, feature = "planted-bugs"))]
             acknowledge_before_sync: cfg!(feature = "planted-bugs")
                 && std::env::var_os("ISOBAR_PLANT_ACK_BEFORE_FSYNC").is_some(),
@@ -69,6 +72,8 @@ pub struct FlusherStats {
     pub sync_us_p99: u64,
     /// Jobs waiting now.
     pub queued_jobs: usize,
+    /// Entries in memory, of all groups together, estimated bytes.
+    pub tails_bytes: usize,
 }
 
 /// Told once the job is durable, or why it is not.
@@ -175,6 +180,7 @@ impl Shared {
 struct Inner {
     engine: Arc<dyn Engine>,
     shared: Arc<Shared>,
+    tails: Arc<TailBudget>,
     queue: Mutex<Option<mpsc::Sender<Job>>>,
     /// None: it is closed, or the flusher is a task, which ends by itself.
     flusher: Mutex<Option<JoinHandle<()>>>,
@@ -196,6 +202,7 @@ impl SharedLog {
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = mpsc::channel(config.queue_jobs.max(1));
         let shared = Arc::new(Shared::default());
+        let tails = TailBudget::new(config.tails_bytes);
         let flusher = Flusher {
             engine: engine.clone(),
             state,
@@ -213,8 +220,8 @@ impl SharedLog {
             let failed = |error| EngineError::from_file("start the flusher thread", error);
             Some(started.map_err(failed)?)
         };
-        let inner =
-            Inner { engine, shared, queue: Mutex::new(Some(queue)), flusher: Mutex::new(thread) };
+        let (queue, flusher) = (Mutex::new(Some(queue)), Mutex::new(thread));
+        let inner = Inner { engine, shared, tails, queue, flusher };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -251,6 +258,7 @@ impl SharedLog {
             jobs_per_sync: if syncs == 0 { 0.0 } else { jobs as f64 / syncs as f64 },
             sync_us_p99: durations.get(p99).copied().unwrap_or(0),
             queued_jobs: queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity()),
+            tails_bytes: self.inner.tails.used_bytes(),
         }
     }
 
@@ -278,6 +286,11 @@ impl SharedLog {
 
     pub(super) fn engine(&self) -> &Arc<dyn Engine> {
         &self.inner.engine
+    }
+
+    /// What the groups' newest entries in memory may take together.
+    pub(super) fn tails(&self) -> &Arc<TailBudget> {
+        &self.inner.tails
     }
 
     /// Waits for a place in the queue.

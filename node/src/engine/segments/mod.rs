@@ -17,6 +17,7 @@
 mod frame;
 mod index;
 mod recovery;
+mod rows;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use super::{
 use bytes::Bytes;
 use frame::{Header, Kind, Position};
 use index::{Index, Located, Stored};
+use rows::Kept;
 use segment::Segment;
 use std::{
     collections::VecDeque,
@@ -256,7 +258,7 @@ impl State {
         let mut base = vec![Op::Put(space, key.to_vec(), vec![recovery::VERSION])];
         for space in Space::ALL.into_iter().filter(|space| !in_files(*space)) {
             for (key, stored) in self.index.all(space) {
-                base.push(Op::Put(space, key.clone(), stored.read()?));
+                base.push(Op::Put(space, key.into_owned(), self.index.read(&stored)?));
             }
         }
         self.segments.push_back(segment);
@@ -327,15 +329,15 @@ impl State {
         let rest = Scan::range(self.rewriting.1.clone(), None);
         for (key, stored) in self.index.range(Space::Log, &rest) {
             if looked_at == REWRITTEN_ROWS_MAX || bytes >= REWRITTEN_BYTES_MAX {
-                next.clone_from(key);
+                next = key.into_owned();
                 break;
             }
             looked_at += 1;
-            if let Stored::InFile(at) = stored
-                && at.segment.number == oldest
+            if let Kept::At(at) = &stored
+                && at.segment == oldest
             {
                 bytes += at.size_bytes;
-                batch.put(Space::Log, key.clone(), stored.read()?);
+                batch.put(Space::Log, key, self.index.read(&stored)?);
             }
         }
         // At the end it begins again: what was not there a moment ago may be now.
@@ -360,7 +362,7 @@ impl State {
 
 impl EngineRead for SegmentEngine {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let Some(stored) = self.state().index.get(space, key).cloned() else { return Ok(None) };
+        let Some(stored) = self.state().index.get(space, key) else { return Ok(None) };
         if !stored.is_readable() {
             self.write_out()?;
         }
@@ -373,7 +375,10 @@ impl EngineRead for SegmentEngine {
         scan: &Scan,
         row: &mut RowVisitor<'_>,
     ) -> Result<(), EngineError> {
-        self.snapshot()?.visit(space, scan, row)
+        // As for a snapshot, but of as much as the scan looks at.
+        let index = self.state().index.part(space, scan);
+        self.write_out()?;
+        index.visit(space, scan, row)
     }
 }
 

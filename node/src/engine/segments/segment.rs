@@ -31,6 +31,8 @@ pub(super) struct Segment {
     step_bytes: u32,
     /// Bytes of values that the index refers to.
     live_bytes: AtomicU64,
+    /// How many values that are.
+    live_rows: AtomicU64,
 }
 
 impl Segment {
@@ -56,6 +58,7 @@ impl Segment {
             room_bytes: AtomicU64::new(room_bytes),
             step_bytes: segment_bytes.clamp(1, ROOM_BYTES_MAX),
             live_bytes: AtomicU64::new(0),
+            live_rows: AtomicU64::new(0),
         })
     }
 
@@ -72,6 +75,7 @@ impl Segment {
             room_bytes: AtomicU64::new(bytes.len() as u64),
             step_bytes: ROOM_BYTES_MAX,
             live_bytes: AtomicU64::new(0),
+            live_rows: AtomicU64::new(0),
         };
         Ok((segment, bytes))
     }
@@ -115,10 +119,13 @@ impl Segment {
 
     pub(super) fn add_live(&self, bytes: u32) {
         self.live_bytes.fetch_add(bytes.into(), Ordering::AcqRel);
+        self.live_rows.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn remove_live(&self, bytes: u32) {
+    /// Whether that was the last one.
+    pub(super) fn remove_live(&self, bytes: u32) -> bool {
         self.live_bytes.fetch_sub(bytes.into(), Ordering::AcqRel);
+        self.live_rows.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Takes it out of the log: it becomes a spare file if there are few, or goes. Nobody may refer to it.
