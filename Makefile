@@ -41,7 +41,7 @@ planted: ## that the simulator finds every bug planted into the node, within SEE
 
 fuzz: ## damaged bytes into the decoders, CASES (10000) of each kind
 	@scripts/setup test
-	ISOBAR_FUZZ_CASES=$(or $(CASES),10000) cargo test -p isobar-api --lib fuzz $(ARGS)
+	ISOBAR_FUZZ_CASES=$(or $(CASES),10000) cargo test --workspace --lib fuzz $(ARGS)
 
 docs: ## the book into docs/book (needs mdbook: cargo install mdbook)
 	@command -v mdbook >/dev/null || { echo 'install it first: cargo install mdbook --locked' >&2; exit 69; }

@@ -1,26 +1,27 @@
 //! Messages and documents, fed with arbitrary and with damaged bytes.
 
 use crate::{
+    ApiError,
     directive::{StepOrder, StepResult},
     plan::PlanRecord,
     policy::Policy,
     proto,
-    report::{NodeReport, NodeStatus},
+    report::{NodeLoad, NodeReport, NodeStatus},
     rtt::RttMatrix,
     shard::{Replica, ReplicaRole, ShardDescriptor, ShardEntry},
     table::{TableInfo, TableSpec},
     {Epoch, KeyRange, NodeId, ReplicaId, ShardId, TableId},
 };
+use isobar_fuzz::{config, damage, read_within};
 use proptest::prelude::*;
 use prost::Message;
 
-fn config() -> ProptestConfig {
-    let cases = std::env::var("ISOBAR_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { cases: cases.unwrap_or(256), ..ProptestConfig::default() }
-}
-
 /// Everything that reads bytes from the network or a file with the types of this crate.
 fn decode_all(bytes: &[u8]) {
+    read_within(bytes.len(), || decode_each(bytes));
+}
+
+fn decode_each(bytes: &[u8]) {
     let _ = proto::KvRequest::decode(bytes);
     let _ = proto::KvResponse::decode(bytes);
     let _ = proto::RaftFrame::decode(bytes);
@@ -35,6 +36,8 @@ fn decode_all(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Policy>(bytes).map(|policy| policy.validate());
     let _ = serde_json::from_slice::<NodeReport>(bytes);
     let _ = serde_json::from_slice::<NodeStatus>(bytes);
+    let _ = serde_json::from_slice::<NodeLoad>(bytes);
+    let _ = serde_json::from_slice::<ApiError>(bytes);
     let _ = serde_json::from_slice::<RttMatrix>(bytes);
     let _ = serde_json::from_slice::<ShardDescriptor>(bytes);
     let _ = serde_json::from_slice::<ShardEntry>(bytes);
@@ -74,21 +77,13 @@ proptest! {
     }
 
     #[test]
-    fn fuzz_shard_entries(
-        entry in entry(), flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8_u8), 0..4),
-        cut: prop::sample::Index,
-    ) {
+    fn fuzz_shard_entries(entry in entry(), damage in damage()) {
         let message = proto::ShardEntry::from(&entry).encode_to_vec();
         let back = proto::ShardEntry::decode(message.as_slice()).map(ShardEntry::from);
         prop_assert_eq!(back.as_ref(), Ok(&entry));
         let json = serde_json::to_vec(&entry).unwrap();
         prop_assert_eq!(&serde_json::from_slice::<ShardEntry>(&json).unwrap(), &entry);
-        for mut bytes in [message, json] {
-            for (at, bit) in flips.iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {
-                let at = at.index(bytes.len());
-                bytes[at] ^= 1 << bit;
-            }
-            bytes.truncate(cut.index(bytes.len() + 1));
+        for bytes in [message, json].map(|whole| damage.of(&whole)) {
             decode_all(&bytes);
             let _ = proto::ShardEntry::decode(bytes.as_slice()).map(ShardEntry::from);
         }

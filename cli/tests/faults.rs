@@ -9,6 +9,8 @@ mod engines;
 mod flips;
 #[path = "faults/levels.rs"]
 mod levels;
+#[path = "faults/merge.rs"]
+mod merge;
 #[path = "faults/network.rs"]
 mod network;
 #[path = "faults/owner.rs"]

@@ -13,6 +13,8 @@ mod catalog;
 mod csv;
 mod error;
 mod fetch;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod geo;
 mod places;
 mod population;

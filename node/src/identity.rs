@@ -210,6 +210,8 @@ fn sync_dir(dir: &Path) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isobar_fuzz::{config, damage, read_within};
+    use proptest::prelude::*;
 
     fn open(path: &Path, node_id: NodeId) -> Result<DataDir, ApiError> {
         DataDir::open(path, node_id, EngineKind::Rocksdb)
@@ -323,5 +325,29 @@ mod tests {
         assert_eq!(code(open(&file, NodeId(1))), ErrorCode::File);
         fs::create_dir(temp.path().join(IDENTITY_FILE)).unwrap();
         assert_eq!(code(open(temp.path(), NodeId(1))), ErrorCode::File);
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn fuzz_identities(
+            cluster_id in "[a-z0-9-]{0,20}", node in 1..u64::MAX, redb: bool, damage in damage(), any: Vec<u8>,
+        ) {
+            let engine = if redb { EngineKind::Redb } else { EngineKind::Rocksdb };
+            let identity = Identity { format: FORMAT, cluster_id, node_id: NodeId(node), engine };
+            let temp = tempfile::tempdir().unwrap();
+            let file = temp.path().join(IDENTITY_FILE);
+            write(temp.path(), &identity).unwrap();
+            prop_assert_eq!(&read(&file).unwrap(), &Some(identity));
+            let whole = fs::read(&file).unwrap();
+            for bytes in [damage.of(&whole), any] {
+                fs::write(&file, &bytes).unwrap();
+                if let Err(error) = read_within(bytes.len(), || read(&file)) {
+                    let known = [ErrorCode::Corruption, ErrorCode::NewerFormat];
+                    prop_assert!(known.contains(&error.code), "{error:?}");
+                }
+            }
+        }
     }
 }

@@ -10,6 +10,8 @@ pub mod config;
 pub mod consensus;
 pub mod directive;
 pub mod engine;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod gossip;
 mod hand_over;
 pub mod identity;

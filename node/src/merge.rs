@@ -6,6 +6,9 @@
 //!       └─ after a CallOff ── Thaw ─► leader of right          left alone, right asks by itself: CallOff
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     directive::COMMIT_WITHIN,
     engine::offload,

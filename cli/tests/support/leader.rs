@@ -1,8 +1,8 @@
-//! Hands the lead of shards to a node, as the controller would. Not for clusters with a controller: it would fence this.
+//! Orders steps, as the controller would. Not for clusters with a controller: it would fence this.
 
 use super::cluster::Cluster;
 use isobar_api::{
-    DirectiveId, NodeId, ShardEntry, Term,
+    DirectiveId, NodeId, ShardEntry, ShardId, Term,
     directive::{Step, StepOrder},
     proto::{ExecuteStepRequest, node_client::NodeClient},
 };
@@ -11,14 +11,20 @@ use tonic::transport::Channel;
 
 /// Makes a node the leader of every shard of a table; it must hold a voter of each.
 pub async fn make_leader(cluster: &Cluster, table: &str, node: NodeId) {
+    make_leader_of(cluster, table, node, None).await;
+}
+
+/// The same, of one shard or of all.
+pub async fn make_leader_of(cluster: &Cluster, table: &str, node: NodeId, only: Option<ShardId>) {
     for _ in 0..10 {
-        let shards = cluster.shards(table).await;
+        let mut shards = cluster.shards(table).await;
+        shards.retain(|shard| only.is_none_or(|only| only == shard.shard_id));
         let elsewhere: Vec<_> = shards.iter().filter(|s| s.leader != Some(node)).collect();
         if elsewhere.is_empty() {
             return;
         }
         for entry in elsewhere {
-            let said = transfer(cluster, entry, node).await;
+            let said = order(cluster, entry, Step::TransferLeader { node }).await;
             if !said.contains("done") {
                 println!("not yet: {said}");
             }
@@ -28,7 +34,8 @@ pub async fn make_leader(cluster: &Cluster, table: &str, node: NodeId) {
     panic!("{node} does not become the leader of {table}");
 }
 
-async fn transfer(cluster: &Cluster, entry: &ShardEntry, node: NodeId) -> String {
+/// Orders a step from the shard's leader; the last that it said.
+pub async fn order(cluster: &Cluster, entry: &ShardEntry, step: Step) -> String {
     static DIRECTIVES: AtomicU64 = AtomicU64::new(1);
     let leader = entry.leader.expect("shards() waits for it");
     let order = StepOrder {
@@ -38,7 +45,7 @@ async fn transfer(cluster: &Cluster, entry: &ShardEntry, node: NodeId) -> String
         cluster_id: cluster.client().await.cluster_id(),
         shard: entry.shard_id,
         expected_epoch: entry.epoch,
-        step: Step::TransferLeader { node },
+        step,
         expires_at_unix_ms: u64::MAX,
         reason: "a test".into(),
     };

@@ -2,9 +2,10 @@
 //!
 //! Far below the limits at which shards are cut, and long after either was changed: what is joined here is not cut
 //! again soon, and what was just cut is not joined. The last stage: whatever else a plan wants with a shard comes first.
+//! Neighbours that do not lie on the same nodes are brought together before.
 
 use super::{
-    Planning,
+    Planning, align,
     draft::Draft,
     gates,
     record::Stage,
@@ -18,7 +19,7 @@ use isobar_api::{
 };
 use std::collections::BTreeSet;
 
-const PRIORITY: u8 = 10;
+pub(super) const PRIORITY: u8 = 10;
 
 /// Joins what is cold, coldest first. A shard takes part in one merge of a plan.
 pub(crate) fn run(p: &mut Planning<'_>) {
@@ -43,8 +44,11 @@ pub(crate) fn run(p: &mut Planning<'_>) {
     for (score, left, right) in wishes {
         match draft(p, left, right, score) {
             Ok(draft) => {
+                let kind = draft.kind;
                 if p.submit(draft) {
-                    p.taken[right] = Some(DirectiveKind::Merge);
+                    // Both: the neighbour must stay as it is until this is done.
+                    p.taken[left] = Some(kind);
+                    p.taken[right] = Some(kind);
                 }
             }
             Err(why) => {
@@ -103,7 +107,7 @@ fn draft(p: &Planning<'_>, left: usize, right: usize, score: Score) -> Result<Dr
     }
     let nodes = |e: &ShardEntry| e.replicas.iter().map(|r| r.node_id).collect::<BTreeSet<NodeId>>();
     if nodes(&l.view.entry) != nodes(&r.view.entry) {
-        return Err(Reject::NotAligned);
+        return align::draft(p, left, right, score);
     }
     let bytes = l.view.size_bytes.saturating_add(r.view.size_bytes);
     let reason = format!(

@@ -4,6 +4,7 @@
 //! wants a shard has it: repair, drain, split, readers (leader transfers and replica moves), load, merge. There is one
 //! [`book::Book`] of loads and budgets and one [`score::Score`]; no stage has its own idea of either.
 
+mod align;
 mod balance;
 mod book;
 mod draft;

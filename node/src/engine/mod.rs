@@ -18,6 +18,8 @@ pub mod redb;
 pub mod rocks;
 pub mod segments;
 mod sync_latch;
+#[cfg(test)]
+mod testing;
 mod watermark;
 
 pub use error::{EngineError, EngineErrorKind};

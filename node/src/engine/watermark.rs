@@ -9,7 +9,7 @@
 use super::EngineError;
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::Path,
     sync::Mutex,
@@ -27,7 +27,11 @@ pub(in crate::engine) struct Watermark {
 impl Watermark {
     /// The number noted in `dir`; none if there is no note or it is damaged.
     pub(in crate::engine) fn read(dir: &Path) -> Option<u64> {
-        let bytes: [u8; SIZE_BYTES] = std::fs::read(dir.join(FILE)).ok()?.try_into().ok()?;
+        let mut bytes = Vec::new();
+        // However long a damaged one is, no more is read than shows that it is too long.
+        let file = File::open(dir.join(FILE)).ok()?.take(SIZE_BYTES as u64 + 1);
+        { file }.read_to_end(&mut bytes).ok()?;
+        let bytes: [u8; SIZE_BYTES] = bytes.try_into().ok()?;
         let (number, sum) = bytes.split_at(8);
         let number = u64::from_be_bytes(number.try_into().expect("8 of 12 bytes"));
         (sum == &encode(number)[8..]).then_some(number)
@@ -86,6 +90,8 @@ fn encode(number: u64) -> [u8; SIZE_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isobar_fuzz::{config, damage, read_within};
+    use proptest::prelude::*;
 
     #[test]
     fn only_grows_and_survives() {
@@ -115,6 +121,22 @@ mod tests {
             assert_eq!(Watermark::read(dir.path()), None);
             Watermark::open(dir.path()).unwrap().advance(9).unwrap();
             assert_eq!(Watermark::read(dir.path()), Some(9));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn fuzz_notes(number: u64, damage in damage(), any: Vec<u8>) {
+            let dir = tempfile::tempdir().unwrap();
+            let whole = encode(number);
+            let damaged = damage.of(&whole);
+            for bytes in [&whole[..], &damaged, &any] {
+                std::fs::write(dir.path().join(FILE), bytes).unwrap();
+                let expected = (bytes == whole).then_some(number);
+                prop_assert_eq!(read_within(bytes.len(), || Watermark::read(dir.path())), expected);
+            }
         }
     }
 }

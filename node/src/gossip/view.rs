@@ -214,8 +214,10 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(isobar_fuzz::config())]
+
         #[test]
-        fn parsing_never_panics(key in "s/\\PC{0,5}", value in "\\PC{0,60}") {
+        fn fuzz_hints(key in "s/\\PC{0,5}", value in "\\PC{0,60}") {
             let _ = raw(&key, value).parse();
         }
     }

@@ -107,3 +107,10 @@ pub(super) async fn ask<A: DeserializeOwned>(
         }
     }
 }
+
+/// Reads bytes as the messages of this module, for the fuzz tests.
+#[cfg(test)]
+pub(crate) fn decode_messages(bytes: &[u8]) {
+    let _ = isobar_fuzz::read_within(bytes.len(), || decode::<SleepRequest>(bytes));
+    let _ = isobar_fuzz::read_within(bytes.len(), || decode::<SleepAnswer>(bytes));
+}

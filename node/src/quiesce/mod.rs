@@ -18,6 +18,8 @@ mod rest;
 mod tests;
 mod watch;
 
+#[cfg(test)]
+pub(crate) use messages::decode_messages;
 pub(crate) use rest::Rest;
 
 use crate::{

@@ -484,7 +484,9 @@ fn group_config(timing: &RaftTiming, shard: ShardId) -> Result<openraft::Config,
         install_snapshot_timeout: 600_000,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(timing.checkpoint_entries),
         max_in_snapshot_log_to_keep: timing.keep_entries,
-        purge_batch_size: 256,
+        // Looked at once after each checkpoint, so a larger one saves nothing: it only kept what both settings above
+        // said should go, and a node that was away got a log where it should have got a snapshot.
+        purge_batch_size: 1,
         // Followers are sent an entry while our own fsync of it runs, not after it.
         broadcast_submitted_on_append: Some(true),
         api_channel_size: Some(8_192),

@@ -78,7 +78,7 @@ impl ShardStateMachine {
         }
         if descriptor.merging.round <= round {
             let mut next = (*descriptor).clone();
-            next.merging.round = round + 1;
+            next.merging.round = round.saturating_add(1);
             self.take_descriptor(next, batch);
         }
         CommandResult::CalledOff

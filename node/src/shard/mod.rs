@@ -7,6 +7,8 @@
 
 mod apply;
 pub mod command;
+#[cfg(test)]
+pub(crate) mod fuzz_tests;
 pub mod keys;
 mod merge;
 #[cfg(test)]

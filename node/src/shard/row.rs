@@ -67,6 +67,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(isobar_fuzz::config())]
+
         #[test]
         fn rows_read_back(hlc: u64, node: u64, schema: u32, value: Vec<u8>) {
             let version = Version { hlc, origin: NodeId(node) };
@@ -75,7 +77,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_row_or_an_error(bytes: Vec<u8>) {
+        fn fuzz_any_bytes_are_a_row_or_an_error(bytes: Vec<u8>) {
             let _ = Row::decode(&bytes);
         }
     }

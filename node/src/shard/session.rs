@@ -315,12 +315,13 @@ impl Session {
                 batch.put(Space::Sessions, key, encode(&self.parts));
             }
         }
-        let gone = |page: &u64| inline || (page + 1) * PAGE <= self.low;
+        // A client may count up to the largest number: there is no page behind its last one.
+        let gone = |page: &u64| inline || *page < self.low / PAGE;
         for page in self.pages.extract_if(.., gone) {
             batch.delete(Space::Sessions, keys::outcome_page(shard, client, page));
         }
         for page in rewritten {
-            let held = self.outcomes.range(page * PAGE..(page + 1) * PAGE);
+            let held = self.outcomes.range(page * PAGE..=page * PAGE + (PAGE - 1));
             let held: BTreeMap<&u64, &WriteOutcome> = held.collect();
             if !held.is_empty() {
                 batch.put(Space::Sessions, keys::outcome_page(shard, client, page), encode(&held));

@@ -8,6 +8,9 @@ const LINE_BYTES_MAX: usize = 4 << 10;
 /// Longest value.
 const BULK_BYTES_MAX: usize = 16 << 20;
 
+/// Room made ahead for a value that is still to come.
+const RESERVED_BYTES_MAX: usize = 64 << 10;
+
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -72,7 +75,8 @@ fn bulk(buffer: &mut BytesMut, start: usize, length: i64) -> Result<Option<Reply
     let length = length.ok_or(Malformed("a value of an impossible length"))?;
     let end = start + length;
     if buffer.len() < end + 2 {
-        buffer.reserve(end + 2 - buffer.len());
+        // Not for all of it at once: that it will come is only claimed.
+        buffer.reserve((end + 2 - buffer.len()).min(RESERVED_BYTES_MAX));
         return Ok(None);
     }
     if buffer[end..end + 2] != *b"\r\n" {
@@ -87,6 +91,8 @@ fn bulk(buffer: &mut BytesMut, start: usize, length: i64) -> Result<Option<Reply
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isobar_fuzz::{config, damage, read_within};
+    use proptest::prelude::*;
 
     #[test]
     fn replies_are_read_whatever_way_they_are_cut() {
@@ -140,5 +146,53 @@ mod tests {
         let mut out = BytesMut::new();
         encode(&mut out, &[b"SET", b"k", b"\r\n"]);
         assert_eq!(out, &b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n"[..]);
+    }
+
+    fn written(reply: &Reply) -> Vec<u8> {
+        match reply {
+            Reply::Simple(text) => format!("+{text}\r\n").into(),
+            Reply::Error(text) => format!("-{text}\r\n").into(),
+            Reply::Integer(number) => format!(":{number}\r\n").into(),
+            Reply::Bulk(None) => b"$-1\r\n".to_vec(),
+            Reply::Bulk(Some(value)) => {
+                [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
+            }
+        }
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        prop_oneof![
+            "[ -~]{0,20}".prop_map(Reply::Simple),
+            "[ -~]{0,20}".prop_map(Reply::Error),
+            any::<i64>().prop_map(Reply::Integer),
+            any::<Option<Vec<u8>>>().prop_map(|value| Reply::Bulk(value.map(Bytes::from))),
+        ]
+    }
+
+    /// Takes replies until there is none, or the bytes are no replies.
+    fn decode_all(bytes: &[u8]) -> Vec<Reply> {
+        read_within(bytes.len(), || {
+            let (mut buffer, mut found) = (BytesMut::from(bytes), Vec::new());
+            while let Ok(Some(reply)) = decode(&mut buffer) {
+                found.push(reply);
+            }
+            found
+        })
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn fuzz_replies(
+            replies in prop::collection::vec(reply(), 0..5), damage in damage(), any: Vec<u8>,
+            text in "[$:+*-]?-?[0-9]{0,20}(\r\n)?[a-z]{0,5}(\r\n)?",
+        ) {
+            let whole: Vec<u8> = replies.iter().flat_map(written).collect();
+            prop_assert_eq!(decode_all(&whole), replies);
+            for bytes in [damage.of(&whole), any, text.into_bytes()] {
+                decode_all(&bytes);
+            }
+        }
     }
 }

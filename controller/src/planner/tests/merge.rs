@@ -30,6 +30,58 @@ fn cold_neighbours_on_the_same_nodes_are_joined_if_the_policy_allows_it() {
     assert!(w.plan().directives.is_empty());
 }
 
+/// Carries out what is planned, an hour later each time.
+fn next(w: &mut World) -> (ShardId, String) {
+    let made = w.plan();
+    assert_eq!(made.directives.len(), 1, "{made:#?}");
+    let now = w.now_unix_ms;
+    let Synthetic { view, history, .. } = &mut w.0;
+    apply_plan(view, history, &made, now).expect("every step can be done");
+    w.advance(3_600_000);
+    w.forecast();
+    (made.directives[0].shard, short(&made.directives[0].steps))
+}
+
+#[test]
+fn neighbours_that_lie_apart_are_brought_together_and_then_joined() {
+    let mut w = cold();
+    w.shard(1, &[1, 3, 5], &[("eu", 5.0)]);
+    w.shard(2, &[2, 4, 5], &[("eu", 5.0)]);
+    // In its own region, and the leader last: it hands over to one that stays.
+    assert_eq!(next(&mut w), (ShardId(2), "+3 ^3 -4".into()));
+    assert_eq!(next(&mut w), (ShardId(2), "+1 ^1 >1 -2".into()));
+    assert_eq!(next(&mut w), (ShardId(1), "&2".into()));
+}
+
+#[test]
+fn neighbours_are_not_brought_together_if_that_could_not_last() {
+    let apart = || {
+        let mut w = cold();
+        w.shard(2, &[1, 3, 4], &[("eu", 5.0)]);
+        w
+    };
+    assert_eq!(short(&apart().only().steps), "+5 ^5 -4");
+    // Not while either was changed a moment ago, or the move would not be allowed anyway.
+    for late in [1, 2] {
+        let mut w = apart();
+        let now = w.now_unix_ms;
+        w.view.shards.get_mut(&ShardId(late)).expect("known").changed_unix_ms = now - 3_599_000;
+        assert!(w.refusal(1, Kind::Merge).contains("not merged for 1 s more"), "{late}");
+    }
+    let mut w = apart();
+    w.policy.balance.move_replicas = false;
+    assert!(w.refusal(1, Kind::Merge).contains("s2: "));
+    let mut w = apart();
+    let now = w.now_unix_ms;
+    w.history.insert(ShardId(2), vec![now - 1_000]);
+    assert!(w.refusal(1, Kind::Merge).contains("s2: "));
+    // The left one does not lie where the readers of the right one are.
+    let mut w = cold();
+    w.shard(1, &[1, 2, 3], &[("eu", 5.0)]);
+    w.shard(2, &[5, 1, 3], &[("ap", 5.0)]);
+    assert!(w.refusal(1, Kind::Merge).contains("different nodes"));
+}
+
 #[test]
 fn three_in_a_row_are_one_merge_of_a_plan() {
     let mut w = cold();
@@ -40,10 +92,6 @@ fn three_in_a_row_are_one_merge_of_a_plan() {
 
 #[test]
 fn what_is_not_cold_not_beside_or_not_at_rest_stays_apart() {
-    let mut w = cold();
-    w.shard(2, &[1, 3, 4], &[("eu", 5.0)]);
-    assert!(w.refusal(1, Kind::Merge).contains("different nodes"));
-
     for late in [1, 2] {
         let mut w = cold();
         let now = w.now_unix_ms;

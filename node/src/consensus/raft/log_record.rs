@@ -104,8 +104,10 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(isobar_fuzz::config())]
+
         #[test]
-        fn comes_back_and_any_flipped_bit_is_noticed(
+        fn fuzz_comes_back_and_any_flipped_bit_is_noticed(
             shard: u64, index: u64, value: (u64, Vec<u8>, Option<String>), place: prop::sample::Index, bit in 0..8_u8,
         ) {
             let key = entry_key(shard, index);
@@ -119,7 +121,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_value_or_an_error(bytes: Vec<u8>) {
+        fn fuzz_any_bytes_give_a_value_or_an_error(bytes: Vec<u8>) {
             let _ = decode::<(u64, String)>(b"key", &bytes);
         }
 

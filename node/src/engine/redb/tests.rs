@@ -1,5 +1,8 @@
 use super::*;
-use crate::engine::conformance;
+use crate::engine::{
+    conformance,
+    testing::{files_now, flip, put, value},
+};
 use isobar_api::ErrorCode;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::sync::{Condvar, Mutex};
@@ -12,17 +15,6 @@ fn open(dir: &Path) -> Result<RedbEngine, EngineError> {
     RedbEngine::open(dir, &RedbConfig::default())
 }
 
-fn value(n: u32, size_bytes: usize) -> Vec<u8> {
-    (0..size_bytes).map(|i| (i as u32 ^ n) as u8).collect()
-}
-
-fn put(engine: &RedbEngine, n: u32, size_bytes: usize) {
-    let mut batch = WriteBatch::new();
-    batch.put(Space::Data, n.to_be_bytes(), value(n, size_bytes));
-    batch.put(Space::Meta, "last", n.to_be_bytes());
-    engine.write(batch).unwrap();
-}
-
 /// The rows are those of the first batches, whole. Returns how many batches.
 fn check(engine: &RedbEngine, size_bytes: usize) -> u32 {
     let rows = engine.scan(Space::Data, &Scan::all()).unwrap().rows;
@@ -33,22 +25,6 @@ fn check(engine: &RedbEngine, size_bytes: usize) -> u32 {
     let last = last.map(|last| u32::from_be_bytes(last.try_into().unwrap()));
     assert_eq!(last, (rows.len() as u32).checked_sub(1), "half a batch");
     rows.len() as u32
-}
-
-/// What a dead process leaves: the files as they are while the engine is still open.
-fn files_now(dir: &Path) -> TempDir {
-    let copy = tempdir().unwrap();
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    copy
-}
-
-fn flip(file: &Path, at: usize, bit: u8) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 1 << bit;
-    fs::write(file, bytes).unwrap();
 }
 
 #[derive(Debug)]
@@ -231,7 +207,7 @@ fn a_power_cut_at_any_moment_takes_only_what_was_not_synced() {
 fn writers_do_not_wait_for_the_fsync_of_a_sync() {
     let (dir, disk) = Disk::with_database();
     let engine = Arc::new(disk.open(dir.path(), &RedbConfig::default()));
-    put(&engine, 0, 10);
+    put(&*engine, 0, 10);
     disk.set(|state| state.held = true);
     let syncing = std::thread::spawn({
         let engine = engine.clone();
@@ -239,10 +215,44 @@ fn writers_do_not_wait_for_the_fsync_of_a_sync() {
     });
     drop(disk.0.1.wait_while(disk.0.0.lock().unwrap(), |state| !state.waits).unwrap());
     // This would wait for ever.
-    put(&engine, 1, 10);
+    put(&*engine, 1, 10);
     assert_eq!(check(&engine, 10), 2);
     disk.set(|state| state.held = false);
     syncing.join().unwrap().unwrap();
+}
+
+/// Otherwise what is written later could take pages of the commit before, while the last one is not durable.
+#[test]
+fn nothing_reaches_the_file_before_an_fsync_that_was_put_off() {
+    type Reach = fn(&Shared) -> io::Result<()>;
+    let ways: [Reach; 4] = [
+        |file| file.write(0, &[2; 4_096]),
+        |file| file.set_len(4_096),
+        |file| file.sync_data(),
+        |file| file.close(),
+    ];
+    for (n, reach) in ways.into_iter().enumerate() {
+        let disk = Disk::default();
+        let file = Arc::new(CheckedFile::new(disk.clone()));
+        let below = Shared(file.clone());
+        below.set_len(8_192).unwrap();
+        below.write(0, &[1; 8_192]).unwrap();
+        let durable = || disk.set(|state| state.durable.clone());
+        file.put_off_fsync(|| below.sync_data()).unwrap();
+        assert!(durable().is_empty(), "it is put off");
+        // The next one fails as well if this does, whatever it is.
+        disk.set(|state| state.fails = true);
+        assert!(reach(&below).is_err(), "way {n} does not wait for the disk");
+        assert!(disk.set(|state| state.bytes == [1; 8_192]), "way {n} changed the file");
+        disk.set(|state| state.fails = false);
+        assert!(file.settle().is_err(), "an fsync that failed is never tried again");
+        assert!(durable().is_empty());
+    }
+    let disk = Disk::default();
+    let file = Shared(Arc::new(CheckedFile::new(disk.clone())));
+    file.set_len(4_096).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(disk.set(|state| state.durable.len()), 4_096, "one that is not put off is done");
 }
 
 #[test]

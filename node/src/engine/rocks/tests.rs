@@ -1,5 +1,8 @@
 use super::*;
-use crate::engine::conformance;
+use crate::engine::{
+    conformance,
+    testing::{files_now, flip, put},
+};
 use isobar_api::ErrorCode;
 use std::path::PathBuf;
 use tempfile::{TempDir, tempdir};
@@ -8,28 +11,8 @@ fn open(dir: &Path) -> Result<RocksEngine, EngineError> {
     RocksEngine::open(dir, &RocksConfig::default(), &BlockCache::new(8 << 20))
 }
 
-fn put(engine: &RocksEngine, n: u32, size_bytes: usize) {
-    let mut batch = WriteBatch::new();
-    let value: Vec<u8> = (0..size_bytes).map(|i| (i as u32 ^ n) as u8).collect();
-    batch.put(Space::Data, n.to_be_bytes(), value);
-    batch.put(Space::Meta, "last", n.to_be_bytes());
-    engine.write(batch).unwrap();
-}
-
 fn count(engine: &RocksEngine) -> usize {
     engine.scan(Space::Data, &Scan::all()).unwrap().rows.len()
-}
-
-/// What a dead process leaves: the files as they are while the engine is still open.
-fn files_now(dir: &Path) -> TempDir {
-    let copy = tempdir().unwrap();
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_name() != "LOCK" {
-            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-        }
-    }
-    copy
 }
 
 fn file_with(dir: &Path, extension: &str) -> PathBuf {
@@ -37,12 +20,6 @@ fn file_with(dir: &Path, extension: &str) -> PathBuf {
     files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files.sort();
     files.pop().expect("a file of this kind")
-}
-
-fn flip(file: &Path, at: usize, bit: u8) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 1 << bit;
-    fs::write(file, bytes).unwrap();
 }
 
 /// 50 synced batches; returns the directory as a crash leaves it and the length of the log at that moment.

@@ -15,6 +15,8 @@
 //! alive, the records of the oldest segment are written again at the end.
 
 mod frame;
+#[cfg(test)]
+mod fuzz_tests;
 mod index;
 mod recovery;
 mod rows;

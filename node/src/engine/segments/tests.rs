@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::conformance;
+use crate::engine::{conformance, testing::files_now};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tempfile::{TempDir, tempdir};
@@ -36,16 +36,6 @@ fn records(engine: &SegmentEngine) -> usize {
         .expect("scan")
         .rows
         .len()
-}
-
-/// What a dead process leaves: the files as they are while the engine is still open.
-fn files_now(dir: &Path) -> TempDir {
-    let copy = tempdir().expect("a directory");
-    for entry in fs::read_dir(dir).expect("list") {
-        let entry = entry.expect("list");
-        fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copy");
-    }
-    copy
 }
 
 fn newest(dir: &Path) -> PathBuf {
@@ -329,4 +319,19 @@ proptest! {
             }
         }
     }
+}
+
+/// A removal that is not durable yet may be gone after a crash: what it removes must still be there then.
+#[test]
+fn no_segment_goes_before_the_removal_of_its_records_is_durable() {
+    let dir = tempdir().expect("a directory");
+    let engine = open(dir.path()).expect("open");
+    (1..=200).for_each(|index| append(&engine, 1, index, 100));
+    engine.sync().expect("sync");
+    purge(&engine, 1, 150);
+    let broken = EngineError::new(EngineErrorKind::Io, "a test");
+    assert!(engine.failure.set(broken).is_ok());
+    engine.sync().expect_err("the disk takes nothing");
+    let copy = files_now(dir.path());
+    assert_eq!(records(&open(copy.path()).expect("whole")), 200);
 }
