@@ -68,8 +68,9 @@ impl Caretaker {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.publish(&mut published);
-            self.tell_faults(&mut told);
+            let replicas = self.registry.all();
+            self.publish(&replicas, &mut published);
+            tell_faults(&replicas, &mut told);
         }
     }
 
@@ -108,11 +109,10 @@ impl Caretaker {
     }
 
     /// Looks at every replica, and works only on those that have changed.
-    fn publish(&self, published: &mut Published) {
+    fn publish(&self, replicas: &[Arc<Replica>], published: &mut Published) {
         let own = self.registry.transport().members().own().node_id;
-        let replicas = self.registry.all();
         let mut changed = false;
-        for replica in &replicas {
+        for replica in replicas {
             // Before the entry, and the sleep before the mark: what changes in between is seen at the next look.
             let sleep = replica.rest.number();
             let before = published.seen.get(&replica.shard_id);
@@ -143,18 +143,6 @@ impl Caretaker {
         }
         if changed {
             (self.tell_led)(published.led.values().cloned().collect());
-        }
-    }
-
-    /// Says once why a replica has stopped.
-    fn tell_faults(&self, told: &mut BTreeSet<(ShardId, ReplicaId)>) {
-        // One that sleeps does nothing that could stop it.
-        for replica in self.registry.all().into_iter().filter(|r| r.rest.number().is_none()) {
-            if let Err(error) = replica.check_running()
-                && told.insert((replica.shard_id, replica.replica_id))
-            {
-                tracing::error!(%error, "a replica has stopped; others go on");
-            }
         }
     }
 
@@ -241,6 +229,18 @@ impl Caretaker {
                     tracing::debug!(shard = %replica.shard_id, "sessions not expired in time")
                 }
             }
+        }
+    }
+}
+
+/// Says once why a replica has stopped.
+fn tell_faults(replicas: &[Arc<Replica>], told: &mut BTreeSet<(ShardId, ReplicaId)>) {
+    // One that sleeps does nothing that could stop it.
+    for replica in replicas.iter().filter(|r| r.rest.number().is_none()) {
+        if let Err(error) = replica.check_running()
+            && told.insert((replica.shard_id, replica.replica_id))
+        {
+            tracing::error!(%error, "a replica has stopped; others go on");
         }
     }
 }
