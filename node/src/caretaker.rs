@@ -151,9 +151,10 @@ impl Caretaker {
         let mut suspects: Vec<(ShardId, ReplicaId, NodeId)> = Vec::new();
         let merges = Merges::new(self.registry.clone(), self.hints.clone());
         for replica in self.registry.all() {
-            // A learner that was away goes on believing in the leader it had.
+            // Who was away goes on believing in the leader it had: a learner never asks for votes, and a voter whose
+            // pre-votes are refused keeps its term and with it the leader.
             let believed = replica.leader_node().is_some() && self.is_member(&replica);
-            if believed && !self.is_superseded(&replica) {
+            if believed && !self.is_superseded(&replica) && !self.is_left_out(&replica) {
                 leaderless.remove(&replica.shard_id);
                 continue;
             }
@@ -181,6 +182,14 @@ impl Caretaker {
 
     fn is_member(&self, replica: &Replica) -> bool {
         replica.state.replicas().iter().any(|m| m.replica_id == replica.replica_id)
+    }
+
+    /// Whether gossip knows a later membership without it.
+    fn is_left_out(&self, replica: &Replica) -> bool {
+        self.hints.get(replica.shard_id).is_some_and(|entry| {
+            entry.epoch.membership > replica.state.epoch().membership
+                && entry.replicas.iter().all(|member| member.replica_id != replica.replica_id)
+        })
     }
 
     /// Whether another shard is known to have its first key by now.

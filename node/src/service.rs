@@ -152,19 +152,9 @@ impl NodeService {
             region = %self.config.region, "node serves"
         );
         let own_cluster = self.own_cluster.clone();
-        // Small answers must not wait for Nagle's algorithm.
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
-        let serving = tonic::transport::Server::builder()
-            .accept_http1(true)
-            .max_frame_size(FRAME_BYTES_MAX)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
-            .add_routes(router.into())
-            .serve_with_incoming(incoming);
         let asked = shutdown.clone();
         let served = tokio::select! {
-            served = serving => served
-                .map_err(|why| ApiError::new(ErrorCode::StorageFailed, format!("serving: {why}"))),
+            served = serve(self.listener, router) => served,
             () = asked.cancelled() => Ok(()),
             error = met_only_strangers(&gossip, &own_cluster, &self.config.data_dir) => Err(error),
         };
@@ -224,6 +214,20 @@ impl NodeService {
         let ops = ops_router(self.metrics.clone(), move || readiness.waiting());
         Ok(ops.merge(routes.routes().into_axum_router()))
     }
+}
+
+/// Answers on one port, until it cannot any more.
+async fn serve(listener: TcpListener, router: axum::Router) -> Result<(), ApiError> {
+    // Small answers must not wait for Nagle's algorithm.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let served = tonic::transport::Server::builder()
+        .accept_http1(true)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
+        .add_routes(router.into())
+        .serve_with_incoming(incoming);
+    served.await.map_err(|why| ApiError::new(ErrorCode::StorageFailed, format!("serving: {why}")))
 }
 
 fn own_member(config: &NodeConfig) -> MemberInfo {
