@@ -248,7 +248,7 @@ proptest! {
         let mut machine = seeded(&engine);
         // So many requests of one client that its outcomes fill pages.
         let first = many.saturating_sub(count);
-        let puts = (first..=many.min(first + 200)).map(|n| put(0, n, "k".into()));
+        let puts = (first..=many.min(first.saturating_add(200))).map(|n| put(0, n, "k".into()));
         for (index, command) in (1..).zip(commands.into_iter().chain(puts)) {
             let _ = apply(&mut machine, index, command);
         }
