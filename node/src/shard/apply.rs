@@ -65,7 +65,8 @@ impl ShardStateMachine {
         let outcome = if let Some(current) = conflict {
             WriteOutcome::Conflict { current, repeated: false }
         } else {
-            let hlc = write.hlc.max(self.applied.last_hlc + 1);
+            // A number at the end of all numbers must not stop the group; no clock gets there.
+            let hlc = write.hlc.max(self.applied.last_hlc.saturating_add(1));
             self.applied.last_hlc = hlc;
             let version = Version { hlc, origin: NodeId(write.origin) };
             for mutation in &write.mutations {
