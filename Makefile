@@ -37,7 +37,7 @@ sim: ## SEEDS (50) simulated clusters under faults, each the same every time
 
 planted: ## that the simulator finds every bug planted into the node, within SEEDS (50) seeds each
 	@scripts/setup build && cargo build -q --workspace --features isobar-sim/planted-bugs --bin isobar-sim
-	@cargo run -q --workspace --features isobar-sim/planted-bugs --bin isobar-sim -- --planted --seeds $(or $(SEEDS),50) $(ARGS)
+	@$(or $(CARGO_TARGET_DIR),target)/debug/isobar-sim --planted --seeds $(or $(SEEDS),50) $(ARGS)
 
 fuzz: ## damaged bytes into the decoders, CASES (10000) of each kind
 	@scripts/setup test
