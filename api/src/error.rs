@@ -108,6 +108,8 @@ codes! {
     BadDataset = "ISO-6002", "the message names file and line";
     /// A download failed.
     FetchFailed = "ISO-6003", "run the command again: it goes on where it stopped";
+    /// A model package is damaged, of a newer format, or for something else.
+    BadPackage = "ISO-6004", "take the package from where it was made again; `isobar model train` makes a new one";
     /// A defect of Isobar.
     Internal = "ISO-9000", "please report it with the log around this moment";
 }

@@ -140,6 +140,9 @@ pub enum Command {
     /// List, describe and fetch public data sets
     #[command(subcommand)]
     Dataset(commands::dataset::Dataset),
+    /// Train models on data sets and judge them beside their baselines
+    #[command(subcommand)]
+    Model(commands::model::Model),
     /// Time reads, writes and planning on this machine
     #[command(subcommand)]
     Bench(commands::bench::Bench),

@@ -10,8 +10,9 @@ use crate::{
     room::{RetryBudget, Rooms},
     route::Way,
     session::Session,
+    throttle::LastRefusal,
 };
-use isobar_api::{ApiError, NodeId, TableId};
+use isobar_api::{ApiError, ErrorCode, NodeId, TableId};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -31,6 +32,7 @@ pub(crate) struct Core {
     rooms: Rooms,
     /// Of requests to nodes that have too much to do.
     pub(crate) retries: RetryBudget,
+    last_refusal: LastRefusal,
 }
 
 impl Core {
@@ -43,12 +45,17 @@ impl Core {
             links: Mutex::default(),
             rooms: Rooms::new(config.max_in_flight, config.queue_max),
             retries: RetryBudget::new(config.overload_retry_percent),
+            last_refusal: LastRefusal::default(),
             config,
         }))
     }
 
     /// Refuses a part of the operations that the leader of the key's shard would refuse, before they cost anything.
     pub(crate) fn admit(&self, table: TableId, key: &[u8], kind: LaneKind) -> Result<(), ApiError> {
+        // Looking up whom it concerns costs as much as all the rest of a read here.
+        if !self.last_refusal.matters() {
+            return Ok(());
+        }
         let link = self.cache.leader_of(table, key).and_then(|leader| {
             let links = self.links.lock().expect("no code panics while it holds this lock");
             links.get(&leader).cloned()
@@ -118,7 +125,7 @@ impl Core {
         let deadline = job.deadline;
         let half = self.emulated_half(node);
         if half.is_zero() {
-            return link.send(kind, job).await;
+            return self.noted(link.send(kind, job).await);
         }
         let arrival = Instant::now() + half;
         if arrival >= deadline {
@@ -126,11 +133,20 @@ impl Core {
             return Err(Failure::NotSent(format!("{node} is too far away for the deadline")));
         }
         sleep_until(arrival).await;
-        let answer = link.send(kind, job).await;
+        let answer = self.noted(link.send(kind, job).await);
         let back = Instant::now() + half;
         sleep_until(back.min(deadline)).await;
         if back > deadline && answer.is_ok() {
             return Err(Failure::Lost(format!("{node} did not answer in time")));
+        }
+        answer
+    }
+
+    fn noted(&self, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+        if let Err(Failure::Answered(error)) = &answer
+            && error.code == ErrorCode::Overloaded
+        {
+            self.last_refusal.is_now();
         }
         answer
     }

@@ -18,6 +18,8 @@ const SENT_PERCENT: u64 = 120;
 const DENIED_PERCENT_MAX: u64 = 90;
 /// Fewer refusals than this, of late, change nothing.
 const REFUSALS_MIN: u64 = 32;
+/// After so many without a refusal nothing is left of the counts.
+const SLOTS_KEPT: u64 = 64;
 /// When to come again at the latest, milliseconds.
 const RETRY_MS_MAX: u64 = 1_000;
 
@@ -96,12 +98,41 @@ impl Throttle {
         if now <= before || self.slot.compare_exchange(before, now, Relaxed, Relaxed).is_err() {
             return;
         }
-        let slots = (now - before).min(64) as i32;
+        let slots = (now - before).min(SLOTS_KEPT) as i32;
         let kept = 0.75_f64.powi(slots);
         for count in [&self.sent, &self.refused, &self.denied] {
             // What others add meanwhile may be lost; these are no accounts.
             count.store((count.load(Relaxed) as f64 * kept) as u64, Relaxed);
         }
+    }
+}
+
+/// When any node last refused a part: while none did, nobody need ask which.
+pub(crate) struct LastRefusal {
+    born: Instant,
+    /// Since then; 0: never.
+    slot: AtomicU64,
+}
+
+impl Default for LastRefusal {
+    fn default() -> Self {
+        Self { born: Instant::now(), slot: AtomicU64::new(0) }
+    }
+}
+
+impl LastRefusal {
+    pub(crate) fn is_now(&self) {
+        self.slot.store(self.now(), Relaxed);
+    }
+
+    /// Whether a throttle may still remember it.
+    pub(crate) fn matters(&self) -> bool {
+        let slot = self.slot.load(Relaxed);
+        slot != 0 && self.now().saturating_sub(slot) <= SLOTS_KEPT
+    }
+
+    fn now(&self) -> u64 {
+        1 + self.born.elapsed().as_millis() as u64 / SLOT_MS
     }
 }
 
@@ -113,6 +144,17 @@ fn is_denied(turn: u64, percent: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_matters_until_nothing_remembers_it() {
+        let last = LastRefusal::default();
+        assert!(!last.matters(), "never yet");
+        last.is_now();
+        assert!(last.matters());
+        let born = Instant::now().checked_sub(std::time::Duration::from_secs(60));
+        let old = LastRefusal { born: born.expect("the machine runs for longer"), ..last };
+        assert!(!old.matters());
+    }
 
     /// Of so many operations, how many are admitted by a throttle that has seen so many sent and refused.
     fn admitted(sent: u64, refused: u64) -> usize {

@@ -9,6 +9,7 @@ pub mod demo;
 mod input;
 pub mod kv;
 pub mod mode;
+pub mod model;
 pub mod node;
 pub mod node_drain;
 pub mod node_list;
