@@ -1,9 +1,11 @@
 //! What Isobar predicts. Pure: no I/O, no clock, no global randomness; the same input gives the same output.
 //!
 //! [`forecast`] holds the models, `season` finds their period, [`champion`] backtests them and chooses one per
-//! series, [`book`] does so for thousands of series at a bounded cost per tick.
+//! series, [`book`] does so for thousands of series at a bounded cost per tick. [`boost`] grows the trees of the learned
+//! models.
 
 pub mod book;
+pub mod boost;
 pub mod champion;
 pub mod forecast;
 mod season;
