@@ -8,6 +8,7 @@ pub mod book;
 pub mod boost;
 pub mod champion;
 pub mod forecast;
+pub mod hazard;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};
