@@ -12,6 +12,7 @@ mod audience;
 mod catalog;
 mod csv;
 mod error;
+mod failures;
 mod fetch;
 #[cfg(test)]
 mod fuzz_tests;
@@ -29,6 +30,9 @@ pub use arrivals::Arrivals;
 pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
 pub use error::{Error, Result};
+pub use failures::{
+    DriveDay, DriveSpan, FailureSet, GpuLife, Machine, MachineEvents, Outage, UpDown, read_failures,
+};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
 pub use places::{Place, place_of};
 pub use population::{City, Country, read_cities, read_countries};

@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// More rows than any public set of these kinds has.
-pub(self) const MAX_ROWS: usize = 50_000_000;
+const MAX_ROWS: usize = 50_000_000;
 
 /// What a folder holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,10 @@ pub fn read_failures(folder: &Path) -> Result<FailureSet> {
         found = Some(match found {
             None => set,
             Some(before) => before.joined(set).ok_or_else(|| {
-                Error::file(&path.display().to_string(), "another kind of set than the files before")
+                Error::file(
+                    &path.display().to_string(),
+                    "another kind of set than the files before",
+                )
             })?,
         });
     }
@@ -187,7 +190,12 @@ mod tests {
         let folder = folder(&[
             ("README.md", "# About, with a comma\n"),
             ("b.csv", &format!("{header}2013-04-11,B,ST4 x,4000000000000,1,8,\n")),
-            ("a.csv", &format!("{header}2013-04-12,A,ST4 x,4000000000000,0,0,7\n2013-04-11,A,ST4 x,4000000000000,0,0,6\n")),
+            (
+                "a.csv",
+                &format!(
+                    "{header}2013-04-12,A,ST4 x,4000000000000,0,0,7\n2013-04-11,A,ST4 x,4000000000000,0,0,6\n"
+                ),
+            ),
         ]);
         let FailureSet::DriveDays(days) = read_failures(folder.path()).expect("read") else {
             panic!("drives by day")
