@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 const MAX_KNOTS: usize = 10_000;
+/// Scores that differ by less are one: text and back may move the last digit.
+const NEAR: f64 = 1e-9;
 
 /// A rising line through (score, probability) knots; flat beyond its ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +26,11 @@ impl Isotonic {
         }
         let (mean, one) = (sum / weight, weight / rows.len() as f64);
         let mut blocks: Vec<Block> = Vec::new();
-        for (score, target, weight) in rows {
-            let mut block = Block { weight, sum: weight * target, scores: weight * score };
+        // Rows of one score cannot be told apart: they are one block.
+        for same in rows.chunk_by(|a, b| b.0 - a.0 <= NEAR) {
+            let block =
+                |r: &(f64, f64, f64)| Block { weight: r.2, sum: r.2 * r.1, scores: r.2 * r.0 };
+            let mut block = same[1..].iter().fold(block(&same[0]), |all, r| all.joined(&block(r)));
             while let Some(last) = blocks.last() {
                 if last.mean() < block.mean() {
                     break;
@@ -40,6 +45,7 @@ impl Isotonic {
             .map(|part| part[1..].iter().fold(part[0], |all, block| all.joined(block)));
         let knot = |b: Block| [b.scores / b.weight, (b.sum + one * mean) / (b.weight + one)];
         let mut knots: Vec<[f64; 2]> = pooled.map(knot).collect();
+        knots.dedup_by(|b, a| b[0] - a[0] <= NEAR);
         // Drawing to the mean may turn two blocks of very different weight.
         for at in 1..knots.len() {
             knots[at][1] = knots[at][1].max(knots[at - 1][1]);
@@ -94,7 +100,7 @@ impl TryFrom<Vec<[f64; 2]>> for Isotonic {
             return Err("a calibration needs 1 to 10000 knots");
         }
         let sane = |k: &[f64; 2]| k[0].is_finite() && (0.0..=1.0).contains(&k[1]);
-        let rising = |p: &[[f64; 2]]| p[0][0] < p[1][0] && p[0][1] <= p[1][1];
+        let rising = |p: &[[f64; 2]]| p[0][0] < p[1][0] && p[0][1] <= p[1][1] + 1e-12;
         if !knots.iter().all(sane) || !knots.windows(2).all(rising) {
             return Err("a calibration does not rise, or is no probability");
         }
@@ -120,6 +126,16 @@ mod tests {
         assert!(isotonic.at(0.5) < 0.5 && low <= high, "{low} {high}");
         assert!(isotonic.at(-5.0) > 0.0 && isotonic.at(9.0) < 1.0);
         assert_eq!(Isotonic::fit([(f64::NAN, 1.0, 1.0)]), None);
+    }
+
+    #[test]
+    fn rows_of_one_score_are_one_knot() {
+        let rows = [0.0, 1.0, 0.0, 1.0, 1.0, 1.0].into_iter().enumerate();
+        let isotonic = Isotonic::fit(rows.map(|(at, y)| (f64::from(at > 3), y, 1.0))).unwrap();
+        let text = serde_json::to_string(&isotonic).unwrap();
+        let back: Isotonic = serde_json::from_str(&text).expect("what is written is read");
+        assert_eq!(back.knots.len(), 2);
+        assert!((back.at(0.0) - (2.0 + 4.0 / 6.0) / 5.0).abs() < 1e-9, "{text}");
     }
 
     #[test]
