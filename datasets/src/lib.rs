@@ -10,6 +10,7 @@
 mod arrivals;
 mod audience;
 mod catalog;
+mod columns;
 mod csv;
 mod error;
 mod fetch;
@@ -28,6 +29,7 @@ mod zipf;
 pub use arrivals::Arrivals;
 pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
+pub use columns::{Columns, Sampled, SetFile, files_of, sample_columns};
 pub use error::{Error, Result};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
 pub use places::{Place, place_of};
