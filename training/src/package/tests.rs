@@ -148,3 +148,58 @@ fn signatures_are_bounded_and_name_each_feature_once() {
     refused(vec![feature(&"x".repeat(257))]);
     refused((0..10_001).map(|i| feature(&i.to_string())).collect());
 }
+
+/// A lesson whose model is a mean of a seeded draw of rows.
+struct Planted;
+
+impl crate::Lesson for Planted {
+    fn train(
+        &self,
+        data: &[std::path::PathBuf],
+        seed: u64,
+        progress: &mut dyn crate::Progress,
+    ) -> Result<Trained> {
+        let sample = self.features(data, 1_000, progress)?;
+        let values = &sample["load"];
+        let mut random = crate::random::Random::new(seed);
+        let drawn: f64 = (0..50).map(|_| values[random.below(values.len())]).sum();
+        Ok(Trained { parameters: serde_json::json!({ "mean": drawn / 50.0 }), ..trained() })
+    }
+
+    fn evaluate(
+        &self,
+        _: &serde_json::Value,
+        _: &Path,
+        _: &mut dyn crate::Progress,
+    ) -> Result<crate::Evaluation> {
+        Ok(crate::Evaluation::default())
+    }
+}
+
+#[test]
+fn the_same_seed_and_files_give_the_same_bytes_wherever_they_lie() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let train = |place: &str, rows: u32, seed: u64| -> BTreeMap<String, Vec<u8>> {
+        let set = folder.path().join(place).join("set");
+        fs::create_dir_all(&set).expect("made");
+        let table = (0..rows).map(|i| format!("2024-01-0{},{}\n", i % 7 + 1, i * i % 101));
+        fs::write(set.join("a.csv"), format!("date,load\n{}", table.collect::<String>()))
+            .expect("written");
+        let data = [set];
+        let lesson: &dyn crate::Lesson = &Planted;
+        let trained = lesson.train(&data, seed, &mut crate::Silent).expect("a table");
+        let evidence = crate::evidence::gather(lesson, &data, &mut crate::Silent).expect("files");
+        let out = folder.path().join(place).join(format!("out-{rows}-{seed}"));
+        write_with(&out, Task::Forecast, seed, &trained, &evidence).expect("written");
+        let names = fs::read_dir(&out).expect("there").map(|e| e.expect("read").file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names.map(|name| (name.clone(), fs::read(out.join(&name)).expect("read"))).collect()
+    };
+    let first = train("here", 300, 1);
+    assert_eq!(train("elsewhere", 300, 1), first);
+    assert!(first.contains_key(DRIFT) && first.contains_key(DATA), "{:?}", first.keys());
+    let card = String::from_utf8(first[CARD].clone()).expect("text");
+    assert!(card.contains("| 2024-01-01 | 2024-01-07 |"), "the window: {card}");
+    assert_ne!(train("here", 300, 2)[PARAMETERS], first[PARAMETERS], "another seed");
+    assert_ne!(train("third", 301, 1)[DATA], first[DATA], "other data");
+}

@@ -13,6 +13,8 @@ const UNITS_MAX: usize = 40;
 const METRICS_MAX: usize = 6;
 /// Baselines of one drawing.
 const SIDES_MAX: usize = 5;
+/// Characters of a unit's name.
+const UNIT_CHARS: usize = 31;
 const LEFT: f64 = 230.0;
 const WIDTH: f64 = 700.0;
 const BAR: f64 = 8.0;
@@ -46,6 +48,13 @@ fn value(units: &Units, unit: &str, name: &str) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// The end of a name, where paths differ.
+fn ending(unit: &str) -> String {
+    let over = unit.chars().count().saturating_sub(UNIT_CHARS);
+    let mark = if over > 0 { "…" } else { "" };
+    format!("{mark}{}", unit.chars().skip(over).collect::<String>())
+}
+
 fn drawing(name: &str, sides: &[(&str, &Units)]) -> String {
     let row = |unit: &String| -> (String, Vec<Option<f64>>) {
         (unit.clone(), sides.iter().map(|(_, units)| value(units, unit, name)).collect())
@@ -68,7 +77,7 @@ fn drawing(name: &str, sides: &[(&str, &Units)]) -> String {
     if all > rows.len() {
         let _ = write!(caption, ": the {} of {all} units that differ most", rows.len());
     }
-    format!("<figure>{}<figcaption>{caption}</figcaption></figure>\n", svg(name, sides, &rows))
+    format!("<figure><figcaption>{caption}</figcaption>{}</figure>\n", svg(name, sides, &rows))
 }
 
 fn svg(name: &str, sides: &[(&str, &Units)], rows: &[(String, Vec<Option<f64>>)]) -> String {
@@ -109,8 +118,7 @@ fn svg(name: &str, sides: &[(&str, &Units)], rows: &[(String, Vec<Option<f64>>)]
     for (position, (unit, values)) in rows.iter().enumerate() {
         let y = top + group * position as f64 + 4.0;
         let middle = y + (group - 8.0) / 2.0 + 4.0;
-        let short: String =
-            unit.chars().rev().take(32).collect::<Vec<_>>().into_iter().rev().collect();
+        let short = ending(unit);
         let _ = write!(
             svg,
             "<text class=\"name\" x=\"{}\" y=\"{middle:.1}\" text-anchor=\"end\">{}</text>",
