@@ -321,6 +321,7 @@ mod tests {
                 .expect_err("refused")
         };
         refused(export_of("../m4"));
+        refused(export_of("m/../../m4"));
         refused(Export { run_id: "../../../../../../../../../../aa".into(), ..export_of("m4") });
         refused(Export { aliases: vec!["..".into()], ..export_of("m4") });
     }
