@@ -283,7 +283,7 @@ mod tests {
         package::write(folder, Task::Forecast, 7, &trained).expect("written");
     }
 
-    /// The layout as MLflow 3.17's client was seen to read it.
+    /// The layout of the classic file store: folders, and `meta.yaml` in each.
     #[test]
     fn the_layout_is_the_one_that_mlflow_reads() {
         let folder = tempfile::tempdir().expect("a folder");
