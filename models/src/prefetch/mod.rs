@@ -22,4 +22,4 @@ pub use class::{Class, Source};
 pub use edge::{Counts, EdgeCache, Outcome, Request};
 pub use precision::SourceCount;
 pub use settings::{InvalidSettings, Settings};
-pub use shadow::Lru;
+pub use shadow::{Lru, ReadAhead};
