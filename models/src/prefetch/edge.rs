@@ -196,3 +196,7 @@ impl EdgeCache {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "edge_tests.rs"]
+mod tests;
