@@ -2,10 +2,13 @@
 //!
 //! [`forecast`] holds the models, `season` finds their period, [`champion`] backtests them and chooses one per
 //! series, [`book`] does so for thousands of series at a bounded cost per tick.
+//!
+//! [`prefetch`] is a cache that fetches before it is asked.
 
 pub mod book;
 pub mod champion;
 pub mod forecast;
+pub mod prefetch;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};
