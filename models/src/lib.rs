@@ -3,6 +3,7 @@
 //! [`forecast`] holds the models, `season` finds their period, [`champion`] backtests them and chooses one per
 //! series, [`book`] does so for thousands of series at a bounded cost per tick.
 
+pub mod anomaly;
 pub mod book;
 pub mod champion;
 pub mod forecast;

@@ -6,6 +6,7 @@
 mod error;
 mod evaluation;
 mod judge;
+mod nab;
 pub mod package;
 mod progress;
 mod tasks;
