@@ -17,6 +17,7 @@ mod fetch;
 #[cfg(test)]
 mod fuzz_tests;
 pub mod geo;
+mod labelled_series;
 mod places;
 mod population;
 mod rates;
@@ -32,6 +33,7 @@ pub use catalog::{Catalog, Entry, RemoteFile};
 pub use columns::{Columns, Sampled, SetFile, files_of, sample_columns};
 pub use error::{Error, Result};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
+pub use labelled_series::{LabelledSeries, Marks, read_labelled_series};
 pub use places::{Place, place_of};
 pub use population::{City, Country, read_cities, read_countries};
 pub use rates::{RequestRates, read_rates};

@@ -5,6 +5,7 @@
 //!
 //! [`prefetch`] is a cache that fetches before it is asked.
 
+pub mod anomaly;
 pub mod book;
 pub mod champion;
 pub mod forecast;

@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod features;
 mod judge;
 pub mod mlflow;
+mod nab;
 pub mod package;
 mod progress;
 mod random;

@@ -1,6 +1,7 @@
 //! What can be learned. Each task is one module with one [`Lesson`]; nothing else knows the tasks apart.
 
 mod prefetch;
+mod anomaly;
 mod unmade;
 
 use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
@@ -57,6 +58,7 @@ impl Task {
     pub fn lesson(self) -> &'static dyn Lesson {
         match self {
             Self::Prefetch => &prefetch::Prefetch,
+            Self::Anomaly => &anomaly::Anomaly,
             _ => &unmade::Unmade,
         }
     }
