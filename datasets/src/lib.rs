@@ -16,6 +16,7 @@ mod fetch;
 #[cfg(test)]
 mod fuzz_tests;
 pub mod geo;
+mod machines;
 mod places;
 mod population;
 mod rates;
@@ -30,6 +31,7 @@ pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
 pub use error::{Error, Result};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
+pub use machines::{Cause, Machine, machine_names, read_machine};
 pub use places::{Place, place_of};
 pub use population::{City, Country, read_cities, read_countries};
 pub use rates::{RequestRates, read_rates};

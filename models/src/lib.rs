@@ -1,11 +1,15 @@
 //! What Isobar predicts. Pure: no I/O, no clock, no global randomness; the same input gives the same output.
 //!
 //! [`forecast`] holds the models, `season` finds their period, [`champion`] backtests them and chooses one per
-//! series, [`book`] does so for thousands of series at a bounded cost per tick.
+//! series, [`book`] does so for thousands of series at a bounded cost per tick. [`multivariate`] sees unusual states of
+//! machines with many signals, [`characterize`] tells what kind of workload a shard has.
 
 pub mod book;
 pub mod champion;
+pub mod characterize;
 pub mod forecast;
+mod linfa_adapter;
+pub mod multivariate;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};

@@ -8,6 +8,7 @@ mod evaluation;
 mod judge;
 pub mod package;
 mod progress;
+pub mod ranking;
 mod tasks;
 
 pub use error::{Error, Result};

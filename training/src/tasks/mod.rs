@@ -1,5 +1,7 @@
 //! What can be learned. Each task is one module with one [`Lesson`]; nothing else knows the tasks apart.
 
+mod anomaly_multi;
+mod characterize;
 mod unmade;
 
 use crate::{Evaluation, Metrics, Progress, Result, Signature};
@@ -54,7 +56,11 @@ impl Task {
 
     /// How it is trained and judged.
     pub fn lesson(self) -> &'static dyn Lesson {
-        &unmade::Unmade
+        match self {
+            Self::AnomalyMulti => &anomaly_multi::AnomalyMulti,
+            Self::Characterize => &characterize::Characterize,
+            _ => &unmade::Unmade,
+        }
     }
 }
 
