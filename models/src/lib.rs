@@ -4,12 +4,17 @@
 //! series, [`book`] does so for thousands of series at a bounded cost per tick.
 //!
 //! [`prefetch`] is a cache that fetches before it is asked.
+//! series, [`book`] does so for thousands of series at a bounded cost per tick. [`multivariate`] sees unusual states of
+//! machines with many signals, [`characterize`] tells what kind of workload a shard has.
 
 pub mod anomaly;
 pub mod book;
 pub mod champion;
+pub mod characterize;
 pub mod forecast;
 pub mod prefetch;
+mod linfa_adapter;
+pub mod multivariate;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};

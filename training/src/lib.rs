@@ -19,6 +19,7 @@ mod progress;
 mod random;
 pub mod report;
 pub mod split;
+pub mod ranking;
 mod tasks;
 
 pub use curve::{Curve, Curves, Series, Shape, reliability};

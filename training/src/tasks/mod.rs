@@ -2,6 +2,8 @@
 
 mod prefetch;
 mod anomaly;
+mod anomaly_multi;
+mod characterize;
 mod unmade;
 
 use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
@@ -59,6 +61,8 @@ impl Task {
         match self {
             Self::Prefetch => &prefetch::Prefetch,
             Self::Anomaly => &anomaly::Anomaly,
+            Self::AnomalyMulti => &anomaly_multi::AnomalyMulti,
+            Self::Characterize => &characterize::Characterize,
             _ => &unmade::Unmade,
         }
     }
