@@ -1,11 +1,9 @@
 //! What Isobar predicts. Pure: no I/O, no clock, no global randomness; the same input gives the same output.
 //!
 //! [`forecast`] holds the models, `season` finds their period, [`champion`] backtests them and chooses one per
-//! series, [`book`] does so for thousands of series at a bounded cost per tick.
-//!
+//! series, [`book`] does so for thousands of series at a bounded cost per tick. [`anomaly`] sees unusual values of one
+//! signal, [`multivariate`] unusual states of machines with many, [`characterize`] what kind of workload a shard has;
 //! [`prefetch`] is a cache that fetches before it is asked.
-//! series, [`book`] does so for thousands of series at a bounded cost per tick. [`multivariate`] sees unusual states of
-//! machines with many signals, [`characterize`] tells what kind of workload a shard has.
 
 pub mod anomaly;
 pub mod book;
