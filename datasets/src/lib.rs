@@ -13,6 +13,7 @@ mod catalog;
 mod columns;
 mod csv;
 mod error;
+mod failures;
 mod fetch;
 #[cfg(test)]
 mod fuzz_tests;
@@ -33,6 +34,9 @@ pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
 pub use columns::{Columns, Sampled, SetFile, files_of, sample_columns};
 pub use error::{Error, Result};
+pub use failures::{
+    DriveDay, DriveSpan, FailureSet, GpuLife, Machine, MachineEvents, Outage, UpDown, read_failures,
+};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
 pub use labelled_series::{LabelledSeries, Marks, read_labelled_series};
 pub use machines::{Cause, Machine, machine_names, read_machine};

@@ -4,15 +4,19 @@
 //! series, [`book`] does so for thousands of series at a bounded cost per tick. [`anomaly`] sees unusual values of one
 //! signal, [`multivariate`] unusual states of machines with many, [`characterize`] what kind of workload a shard has;
 //! [`prefetch`] is a cache that fetches before it is asked.
+//! series, [`book`] does so for thousands of series at a bounded cost per tick. [`boost`] grows the trees of the learned
+//! models.
 
 pub mod anomaly;
 pub mod book;
+pub mod boost;
 pub mod champion;
 pub mod characterize;
 pub mod forecast;
 pub mod prefetch;
 mod linfa_adapter;
 pub mod multivariate;
+pub mod hazard;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};

@@ -4,6 +4,7 @@ mod prefetch;
 mod anomaly;
 mod anomaly_multi;
 mod characterize;
+mod hazard;
 mod unmade;
 
 use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
@@ -63,6 +64,7 @@ impl Task {
             Self::Anomaly => &anomaly::Anomaly,
             Self::AnomalyMulti => &anomaly_multi::AnomalyMulti,
             Self::Characterize => &characterize::Characterize,
+            Self::Hazard => &hazard::Hazard,
             _ => &unmade::Unmade,
         }
     }
