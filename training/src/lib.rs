@@ -5,6 +5,7 @@
 
 mod error;
 mod evaluation;
+mod forecast_metrics;
 mod judge;
 pub mod package;
 mod progress;

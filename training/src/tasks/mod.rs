@@ -1,5 +1,6 @@
 //! What can be learned. Each task is one module with one [`Lesson`]; nothing else knows the tasks apart.
 
+mod forecast;
 mod unmade;
 
 use crate::{Evaluation, Metrics, Progress, Result, Signature};
@@ -54,7 +55,10 @@ impl Task {
 
     /// How it is trained and judged.
     pub fn lesson(self) -> &'static dyn Lesson {
-        &unmade::Unmade
+        match self {
+            Self::Forecast => &forecast::Forecast,
+            _ => &unmade::Unmade,
+        }
     }
 }
 
