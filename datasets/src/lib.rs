@@ -24,6 +24,7 @@ mod places;
 mod population;
 mod rates;
 mod rtt;
+mod series;
 mod source;
 mod trace;
 pub mod ycsb;
@@ -48,3 +49,5 @@ pub use trace::{
     Access, KeyRequest, Op, Requests, Trace, TraceReader, lru_hit_ratio, read_requests, read_trace,
     recorded_trace,
 };
+pub use series::{SeriesFile, SeriesRow, read_series};
+pub use trace::{Access, Op, Trace, TraceReader, lru_hit_ratio, read_trace, recorded_trace};

@@ -11,6 +11,7 @@ mod error;
 mod evaluation;
 pub mod evidence;
 pub mod features;
+mod forecast_metrics;
 mod judge;
 pub mod mlflow;
 mod nab;

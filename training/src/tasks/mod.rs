@@ -5,6 +5,7 @@ mod anomaly;
 mod anomaly_multi;
 mod characterize;
 mod hazard;
+mod forecast;
 mod unmade;
 
 use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
@@ -65,6 +66,7 @@ impl Task {
             Self::AnomalyMulti => &anomaly_multi::AnomalyMulti,
             Self::Characterize => &characterize::Characterize,
             Self::Hazard => &hazard::Hazard,
+            Self::Forecast => &forecast::Forecast,
             _ => &unmade::Unmade,
         }
     }
