@@ -6,6 +6,7 @@
 pub mod book;
 pub mod champion;
 pub mod forecast;
+pub mod placement;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};
