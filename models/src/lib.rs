@@ -17,6 +17,7 @@ pub mod prefetch;
 mod linfa_adapter;
 pub mod multivariate;
 pub mod hazard;
+pub mod placement;
 mod season;
 
 pub use book::{BookConfig, ForecastBook, SeriesForecast};
