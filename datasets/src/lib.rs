@@ -45,9 +45,8 @@ pub use places::{Place, place_of};
 pub use population::{City, Country, read_cities, read_countries};
 pub use rates::{RequestRates, read_rates};
 pub use rtt::{builtin_rtt, read_rtt};
+pub use series::{SeriesFile, SeriesRow, read_series};
 pub use trace::{
     Access, KeyRequest, Op, Requests, Trace, TraceReader, lru_hit_ratio, read_requests, read_trace,
     recorded_trace,
 };
-pub use series::{SeriesFile, SeriesRow, read_series};
-pub use trace::{Access, Op, Trace, TraceReader, lru_hit_ratio, read_trace, recorded_trace};

@@ -18,9 +18,9 @@ mod nab;
 pub mod package;
 mod progress;
 mod random;
+pub mod ranking;
 pub mod report;
 pub mod split;
-pub mod ranking;
 mod tasks;
 
 pub use curve::{Curve, Curves, Series, Shape, reliability};

@@ -1,12 +1,11 @@
 //! What can be learned. Each task is one module with one [`Lesson`]; nothing else knows the tasks apart.
 
-mod prefetch;
 mod anomaly;
 mod anomaly_multi;
 mod characterize;
-mod hazard;
 mod forecast;
-mod unmade;
+mod hazard;
+mod prefetch;
 
 use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
 use serde::{Deserialize, Serialize};
@@ -67,7 +66,6 @@ impl Task {
             Self::Characterize => &characterize::Characterize,
             Self::Hazard => &hazard::Hazard,
             Self::Forecast => &forecast::Forecast,
-            _ => &unmade::Unmade,
         }
     }
 }

@@ -232,11 +232,8 @@ fn judge_series(
     scale: f64,
 ) -> [(&'static str, Vec<Tally>); 4] {
     let config = ensemble_config(series);
-    let boosted = model.map(|model| Boosted {
-        early: &model.early,
-        full: &model.full,
-        from: series.train,
-    });
+    let boosted =
+        model.map(|model| Boosted { early: &model.early, full: &model.full, from: series.train });
     let start = series.train - warm_up(series);
     let mut ensemble = Ensemble::new(&series.values, &config, boosted, start);
     let mut judged = [OURS, "naive", "seasonal_naive", "mstl_ets"]
