@@ -36,7 +36,8 @@ pub use catalog::{Catalog, Entry, RemoteFile};
 pub use columns::{Columns, Sampled, SetFile, files_of, sample_columns};
 pub use error::{Error, Result};
 pub use failures::{
-    DriveDay, DriveSpan, FailureSet, GpuLife, Machine, MachineEvents, Outage, UpDown, read_failures,
+    DriveDay, DriveSpan, FailureSet, GpuLife, MachineEvents, MachineRow, Outage, UpDown,
+    read_failures,
 };
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
 pub use labelled_series::{LabelledSeries, Marks, read_labelled_series};

@@ -9,7 +9,7 @@ mod nodes;
 mod time;
 
 pub use disks::{DriveDay, DriveSpan};
-pub use machines::{Machine, MachineEvents};
+pub use machines::{MachineEvents, MachineRow};
 pub use nodes::{GpuLife, Outage, UpDown};
 
 use crate::csv::Table;
