@@ -90,7 +90,7 @@ impl Lesson for Anomaly {
         let parameters = serde_json::to_value(parameters)
             .map_err(|error| Error::Unsuitable(format!("a threshold is no number: {error}")))?;
         progress.step(total, total, "done");
-        Ok(Trained { parameters, signature: signature(), metrics, card })
+        Ok(Trained { parameters, signature: signature(), metrics, card, ..Trained::default() })
     }
 
     fn evaluate(
@@ -137,9 +137,7 @@ impl Lesson for Anomaly {
             metrics,
             baselines,
             n,
-            seconds: 0.0,
-            rows_per_s: 0.0,
-            peak_rss_mib: 0.0,
+            ..Evaluation::default()
         })
     }
 }

@@ -20,17 +20,24 @@ const fn falling(name: &'static str, feature: &'static str) -> Rule {
 }
 
 /// The rules of a kind of set.
-pub(super) fn rules(kind: Kind) -> &'static [Rule] {
+pub(super) fn rules(kind: Kind) -> Vec<Rule> {
     match kind {
         Kind::Machines => {
-            &[rising("rate", "error_count_168h"), falling("recency", "error_since_h")]
+            vec![rising("rate", "error_count_168h"), falling("recency", "error_since_h")]
         }
         Kind::DriveDays | Kind::DriveSpans | Kind::DriveRecords => {
-            &[rising("ranked_rule", "trouble_log_sum"), rising("any_above_zero", "trouble_kinds")]
+            vec![
+                rising("ranked_rule", "trouble_log_sum"),
+                rising("any_above_zero", "trouble_kinds"),
+            ]
         }
-        Kind::Outages => &[rising("rate", "outages_per_day"), falling("recency", "outage_since_h")],
-        Kind::UpDown => &[rising("rate", "downs_per_day"), falling("recency", "down_since_h")],
-        Kind::GpuLives => &[rising("rate", "errors_per_year"), falling("recency", "error_since_h")],
+        Kind::Outages => {
+            vec![rising("rate", "outages_per_day"), falling("recency", "outage_since_h")]
+        }
+        Kind::UpDown => vec![rising("rate", "downs_per_day"), falling("recency", "down_since_h")],
+        Kind::GpuLives => {
+            vec![rising("rate", "errors_per_year"), falling("recency", "error_since_h")]
+        }
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn fit(data: &[PathBuf], progress: &mut dyn Progress) -> Result<Train
         signature: signature(),
         metrics,
         card: card(&settings, &trials, paths.len()),
+        ..Trained::default()
     })
 }
 

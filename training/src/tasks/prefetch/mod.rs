@@ -117,9 +117,7 @@ impl Judged {
                 ("read_ahead_4".into(), group(self.read_ahead)),
             ]),
             n: self.requests,
-            seconds: 0.0,
-            rows_per_s: 0.0,
-            peak_rss_mib: 0.0,
+            ..Evaluation::default()
         }
     }
 }
