@@ -126,7 +126,8 @@ impl EdgeCache {
         outcome
     }
 
-    /// The keys that the last request made worth fetching. They count as held from now on.
+    /// The keys that the last request made worth fetching, the surest not always first. They count as held from now on;
+    /// in a very small cache a later one may have driven out an earlier one already.
     pub fn fetches(&self) -> &[u64] {
         &self.fetches
     }
