@@ -10,7 +10,7 @@ pub type MachineEvent = (f64, u32, u8);
 
 /// What is known of one machine.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Machine {
+pub struct MachineRow {
     /// Its number.
     pub id: u32,
     /// Number of its model, 0 where it has none.
@@ -23,7 +23,7 @@ pub struct Machine {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MachineEvents {
     /// By number.
-    pub machines: Vec<Machine>,
+    pub machines: Vec<MachineRow>,
     /// Failed components, by machine and time.
     pub failures: Vec<MachineEvent>,
     /// Errors that stopped nothing.
@@ -56,7 +56,7 @@ pub(super) fn read(table: Table) -> Result<Option<MachineEvents>> {
     if let (Some(model), Some(age)) = (table.optional_column("model"), table.optional_column("age"))
     {
         events.machines = rows(table, |table, row| {
-            Ok(Machine {
+            Ok(MachineRow {
                 id: table.number(row, id)?,
                 model: trailing_number(&row[model]).unwrap_or(0),
                 age_years: super::finite(table, row, age)? as f32,

@@ -9,7 +9,7 @@ mod nodes;
 mod time;
 
 pub use disks::{DriveDay, DriveSpan};
-pub use machines::{Machine, MachineEvents};
+pub use machines::{MachineEvents, MachineRow};
 pub use nodes::{GpuLife, Outage, UpDown};
 
 use crate::csv::Table;
@@ -220,7 +220,10 @@ mod tests {
         let lanl = "System,nodenum,Prob Started,machine type\n2,7,13/45/2003 99:00,cluster\n";
         let said = error(&[("x.csv", lanl)]);
         assert!(said.contains("line 2") && said.contains("13/45/2003"), "{said}");
-        let said = error(&[("x.csv", &format!("{up}0,a,1,5,7200\n")), ("y.csv", &lanl.replace("13/45/2003 99:00", "12/5/2003 9:00"))]);
+        let said = error(&[
+            ("x.csv", &format!("{up}0,a,1,5,7200\n")),
+            ("y.csv", &lanl.replace("13/45/2003 99:00", "12/5/2003 9:00")),
+        ]);
         assert!(said.contains("another kind"), "{said}");
         assert!(error(&[("README.md", "text\n")]).contains("no file of failures"));
     }

@@ -90,7 +90,7 @@ impl Lesson for Hazard {
             (signature(&fitted), metrics(&fitted), card(&fitted, seed));
         let parameters = serde_json::to_value(Parameters { seed, kinds: fitted })
             .expect("names are text and numbers finite");
-        Ok(Trained { parameters, signature, metrics, card })
+        Ok(Trained { parameters, signature, metrics, card, ..Trained::default() })
     }
 
     fn evaluate(
@@ -165,9 +165,7 @@ fn document(
         metrics,
         baselines,
         n,
-        seconds: 0.0,
-        rows_per_s: 0.0,
-        peak_rss_mib: 0.0,
+        ..Evaluation::default()
     }
 }
 
