@@ -3,17 +3,30 @@
 //! A model is *fitted* to a few numbers (smoothing weights, a period) and then *applied* to any later history of the
 //! same series: so a backtest fits once and rolls on, and a tick costs no fit.
 
+pub mod adaptive;
+pub mod calendar;
+pub mod combine;
 pub(crate) mod conformal;
+pub mod ensemble;
 mod ets;
+pub mod global;
+mod harmonic;
 mod holt_winters;
+mod linear;
+mod mstl;
 mod naive;
 mod profile;
+mod rows;
 
 pub use ets::Ets;
+pub use harmonic::{Harmonic, HarmonicConfig, lead_ranges};
 pub use holt_winters::HoltWinters;
+pub use linear::Linear;
+pub use mstl::MstlEts;
 pub(crate) use naive::RECENT_VALUES;
 pub use naive::{LocalTrend, Naive, RecentMean, SeasonalNaive};
 pub use profile::SeasonalProfile;
+pub use rows::{Layout, View, Viewed};
 
 use serde::{Deserialize, Serialize};
 

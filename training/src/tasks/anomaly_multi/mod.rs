@@ -38,6 +38,7 @@ impl Lesson for AnomalyMulti {
             signature: Signature { features: first.signals.iter().map(feature).collect() },
             card: card(&settings, machines.len()),
             metrics: figures,
+            ..Trained::default()
         })
     }
 
@@ -72,9 +73,7 @@ impl Lesson for AnomalyMulti {
             metrics,
             baselines,
             n: model.steps(),
-            seconds: 0.0,
-            rows_per_s: 0.0,
-            peak_rss_mib: 0.0,
+            ..Evaluation::default()
         })
     }
 }

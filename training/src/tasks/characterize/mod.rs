@@ -72,6 +72,7 @@ impl Lesson for Characterize {
             signature: Signature { features },
             card: card(count, seed),
             metrics,
+            ..Trained::default()
         })
     }
 
@@ -100,9 +101,7 @@ impl Lesson for Characterize {
             metrics: ours,
             baselines: BTreeMap::from([("simple_rules".to_owned(), simple)]),
             n,
-            seconds: 0.0,
-            rows_per_s: 0.0,
-            peak_rss_mib: 0.0,
+            ..Evaluation::default()
         })
     }
 }
