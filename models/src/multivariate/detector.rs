@@ -167,8 +167,8 @@ mod tests {
             rows(500, 2).chunks_exact(3).map(|row| detector.observe(row).expect("three")).collect();
         let rare = usual.iter().filter(|r| r.p_value < 0.01).count();
         assert!(rare <= 15, "{rare} of 500 below 1 %");
-        // In its range, but not where its companion is.
-        let broken = detector.observe(&[0.56, 0.24, 0.1]).expect("three");
+        // Four deviations each, as may be; but against each other.
+        let broken = detector.observe(&[0.7, 0.1, 0.1]).expect("three");
         assert!(usual.iter().all(|r| r.score < broken.score) && broken.p_value < 0.001);
         detector.observe(&[0.5, 0.3, 0.6]).expect("three");
         let c = detector.contributions();
@@ -220,7 +220,7 @@ mod tests {
         let mut constant = fit(&[0.5; 300], 3).expect("a constant past is a past");
         assert!(constant.observe(&[0.5; 2]).is_err());
         let same = constant.observe(&[0.5; 3]).expect("three");
-        assert_eq!(same.p_value, 1.0);
+        assert!(same.p_value > 0.5, "{same:?}");
         assert!(constant.observe(&[0.9, 0.5, 0.5]).expect("three").p_value < 0.01);
         let missing = fit(&[f64::NAN; 300], 3).expect("nothing known").observe(&[1.0; 3]);
         assert!(missing.expect("three").score.is_finite());

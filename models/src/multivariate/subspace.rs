@@ -2,7 +2,7 @@
 
 use crate::linfa_adapter::symmetric_eigen;
 
-/// Variances below this share of the largest are rounding.
+/// A direction has at least this variance, where that of a moving signal is 1: below is rounding.
 const VARIANCE_MIN: f64 = 1e-9;
 
 /// Directions of the usual movement, and at how many of them each share of the variance is reached.
@@ -21,8 +21,7 @@ impl Subspace {
     /// Fits to standardised rows (row-major, `signals` wide, at least one).
     pub(super) fn fit(rows: &[f64], signals: usize, shares: &[f64]) -> Self {
         let (variances, directions) = symmetric_eigen(&covariance(rows, signals), signals);
-        let least = VARIANCE_MIN * variances.first().copied().unwrap_or(0.0).max(1e-300);
-        let variances: Vec<f64> = variances.into_iter().map(|v| v.max(least)).collect();
+        let variances: Vec<f64> = variances.into_iter().map(|v| v.max(VARIANCE_MIN)).collect();
         let total: f64 = variances.iter().sum();
         let reach = |share: f64| {
             let mut sum = 0.0;
