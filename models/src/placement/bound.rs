@@ -13,6 +13,8 @@ use super::problem::{Invalid, Problem};
 const KEEP: f64 = 0.6;
 /// Rounds without a better bound before the step is halved.
 const QUIET_MAX: usize = 12;
+/// Most that one shard pays for one replica.
+const PAID_NS_MAX: i64 = 1 << 57;
 /// Shards in the sample that prices are sought on, and rounds.
 const SAMPLE_MAX: usize = 400;
 const GUIDE_ROUNDS: usize = 120;
@@ -46,6 +48,8 @@ pub(crate) struct Dual<'a> {
     load: Vec<f64>,
     mib: Vec<f64>,
     room: Vec<Room>,
+    /// Highest prices: what the largest shard pays stays far from an overflow.
+    caps: (f64, f64),
     /// Whether each shard's choice is the best of all, as a bound needs, or only of those near to its last one.
     exact: bool,
     last: Vec<Seat>,
@@ -76,9 +80,14 @@ impl<'a> Dual<'a> {
             load_target: n.load_target,
             bytes_max: n.bytes_max,
         });
+        let shards = 0..g.shards.len();
+        let load = shards.clone().map(|s| g.load_total(s)).max().unwrap_or(0).max(1) as f64;
+        let bytes = shards.map(|s| g.shards[s].bytes).max().unwrap_or(0).max(1 << 20) as f64;
+        let most = PAID_NS_MAX as f64;
         Self {
             g,
             desk,
+            caps: ((most / load).min(1e12), (most / bytes * f64::from(1 << 20)).min(1e12)),
             load: free.clone(),
             mib: free,
             room: room.collect(),
@@ -116,7 +125,9 @@ impl<'a> Dual<'a> {
                 i64::MAX => chosen.bound.unsigned_abs() as f64 / 20.0,
                 known => (known - chosen.bound).max(1) as f64,
             };
-            self.walk(&chosen, step * missing);
+            if !self.walk(&chosen, step * missing) {
+                break;
+            }
         }
         best
     }
@@ -154,8 +165,8 @@ impl<'a> Dual<'a> {
         Chosen { bound, load: booked.load, bytes: booked.bytes }
     }
 
-    /// Prices rise where more was chosen than there is, and fall elsewhere.
-    fn walk(&mut self, chosen: &Chosen, missing: f64) {
+    /// Prices rise where more was chosen than there is, and fall elsewhere; whether there was any reason to.
+    fn walk(&mut self, chosen: &Chosen, missing: f64) -> bool {
         let g = self.g;
         let rooms = &self.room;
         let room = |n: usize| rooms[n].load_target.min(rooms[n].load_max);
@@ -185,20 +196,22 @@ impl<'a> Dual<'a> {
         }
         let square: f64 = slopes.iter().map(|(a, b)| a * a + b * b).sum();
         if square <= 0.0 {
-            return;
+            return false;
         }
         let length = missing / square;
         for (n, (load, bytes)) in slopes.into_iter().enumerate() {
-            let cap = if self.room[n].load_max >= NO_LIMIT { g.overload_ns as f64 } else { 1e12 };
+            let limited = self.room[n].load_max < NO_LIMIT;
+            let cap = if limited { self.caps.0 } else { self.caps.0.min(g.overload_ns as f64) };
             self.load[n] = (self.load[n] + length * load / per_load).clamp(0.0, cap);
             let per_mib = per_byte / f64::from(1 << 20);
-            self.mib[n] = (self.mib[n] + length * bytes / per_mib).clamp(0.0, 1e12);
+            self.mib[n] = (self.mib[n] + length * bytes / per_mib).clamp(0.0, self.caps.1);
         }
+        true
     }
 }
 
-/// Prices from a sample of the shards, whose nodes have the sample's share of room.
-pub(crate) fn guide(g: &Ground) -> Vec<NodePrice> {
+/// Prices from a sample of the shards, whose nodes have the sample's share of room, and the evaluations they took.
+pub(crate) fn guide(g: &Ground) -> (Vec<NodePrice>, u64) {
     let mut order: Vec<(i64, usize)> = (0..g.shards.len()).map(|s| (g.load_total(s), s)).collect();
     order.sort_unstable();
     let all = order.len();
@@ -221,5 +234,6 @@ pub(crate) fn guide(g: &Ground) -> Vec<NodePrice> {
         room.load_target = shrunk(room.load_target, load);
         room.bytes_max = shrunk(room.bytes_max, bytes);
     }
-    dual.ascend(&sample, i64::MAX, GUIDE_ROUNDS).1
+    let (_, prices) = dual.ascend(&sample, i64::MAX, GUIDE_ROUNDS);
+    (prices, dual.desk.spent)
 }

@@ -20,15 +20,15 @@ struct Waiting {
     seat: Seat,
 }
 
-/// Keeps the shards whose present places are legal and inserts the others.
-pub(crate) fn construct(search: &mut Search<'_>, dice: &mut Dice) {
+/// Puts the shards whose present places are legal where they are, and lists the others.
+pub(crate) fn keep(search: &mut Search<'_>) -> Vec<usize> {
     let g = search.desk.g;
     let mut open = Vec::new();
     for s in 0..g.shards.len() {
         let now = g.shards[s].now;
         if g.legal(s, &now) { search.put(s, now) } else { open.push(s) }
     }
-    insert(search, dice, open);
+    open
 }
 
 /// Inserts shards by regret: what is lost if their best places are taken by others.

@@ -31,7 +31,7 @@ pub enum Unsatisfied {
         /// Replicas wanted.
         replicas: usize,
     },
-    /// No node that may hold the shard may lead it.
+    /// No node that may hold the shard may lead it and can take the leader's requests.
     Leader {
         /// The shard.
         shard: usize,
@@ -79,7 +79,7 @@ impl fmt::Display for Unsatisfied {
             Self::Size { shard, places, replicas } => {
                 write!(f, "shard {shard} wants {replicas} places, {places} are large enough")
             }
-            Self::Leader { shard } => write!(f, "no node may lead shard {shard}"),
+            Self::Leader { shard } => write!(f, "no node may and can lead shard {shard}"),
             Self::Bytes { rule, needed, available } => {
                 write!(f, "within rule {rule}, {needed} bytes are needed, {available} there")
             }
@@ -137,7 +137,9 @@ fn shard(g: &Ground, s: usize) -> Option<Unsatisfied> {
     if places < replicas {
         return Some(Unsatisfied::Size { shard: s, places, replicas });
     }
-    let leader = may.iter().any(|n| g.may_lead(s, *n));
+    let served = shard.load_all + shard.load_leader;
+    let leads = |n: &u16| g.may_lead(s, *n) && served <= g.nodes[usize::from(*n)].load_max;
+    let leader = may.iter().any(leads);
     (!leader).then_some(Unsatisfied::Leader { shard: s })
 }
 

@@ -20,6 +20,9 @@ mod ground;
 mod infeasible;
 mod offers;
 mod problem;
+mod repair;
+#[cfg(test)]
+mod restraint_tests;
 mod search;
 pub mod synthetic;
 #[cfg(test)]
@@ -74,32 +77,28 @@ impl Budget<'_> {
 pub fn solve(problem: &Problem, budget: &Budget<'_>, seed: u64) -> Result<Placement, Unsolved> {
     let g = Ground::new(problem)?;
     infeasible::prove(&g)?;
-    let start = present(&g);
     let mut dice = Dice::new(seed);
     let mut search = Search::new(&g, budget);
+    let (prices, spent) = bound::guide(&g);
+    search.desk.spent = spent;
+    let open = construct::keep(&mut search);
+    let anew = open.len() == g.shards.len();
+    insert(&mut search, &mut dice, &prices, open);
+    // What is left for a better placement only: the present layout, with places for what had none.
+    let start = (!anew).then(|| (search.seats.clone(), search.total()));
     if !g.shards.is_empty() {
-        let prices = bound::guide(&g);
-        match &start {
-            Some((seats, price)) => resolve(&mut search, &mut dice, &prices, seats, *price),
-            None => fresh(&mut search, &mut dice, &prices),
-        }
+        descend(&mut search, &mut dice, &prices, start.as_ref().map(|s| s.1));
+        search.repair(&mut dice);
+        polish(&mut search, &mut dice, &prices);
         search.settle();
     }
     let total = search.total();
     let seats = match start {
-        Some((seats, price)) if !worth_it(problem, price, total) => seats,
+        Some((seats, price)) if price.overflow == 0 && !worth_it(problem, price, total) => seats,
         _ if total.overflow > 0 => return Err(infeasible::overflowing(&g, &search.desk)),
         _ => search.seats,
     };
     Ok(Placement { seats: seats.iter().map(Seat::seats).collect() })
-}
-
-/// The present layout and its price, if it is complete and keeps every hard limit.
-fn present(g: &Ground) -> Option<(Vec<Seat>, Price)> {
-    let seats: Vec<Seat> = g.shards.iter().map(|shard| shard.now).collect();
-    let legal = (0..seats.len()).all(|s| g.legal(s, &seats[s]));
-    let price = legal.then(|| search::total(g, &seats))?;
-    (price.overflow == 0).then_some((seats, price))
 }
 
 /// Whether the gain is out of the dead band.
@@ -109,41 +108,36 @@ fn worth_it(problem: &Problem, before: Price, after: Price) -> bool {
     after.overflow == 0 && gain > 0 && gain as f64 >= band
 }
 
-/// From what is well placed and nothing else.
-fn fresh(search: &mut Search<'_>, dice: &mut Dice, prices: &[NodePrice]) {
+/// Inserts shards, guided by the prices.
+fn insert(search: &mut Search<'_>, dice: &mut Dice, prices: &[NodePrice], open: Vec<usize>) {
     search.desk.prices = Some(prices.to_vec());
-    construct::construct(search, dice);
+    construct::insert(search, dice, open);
+    search.desk.prices = None;
+}
+
+/// Descent; at the prices first where nothing was there before. A present layout that turns out to be far from good is
+/// also solved as if all were new.
+fn descend(search: &mut Search<'_>, dice: &mut Dice, prices: &[NodePrice], present: Option<Price>) {
+    if let Some(before) = present {
+        search.descend(dice, usize::MAX);
+        let near = search.total();
+        let gain = (before.ns_per_s - near.ns_per_s) as f64;
+        if before.overflow == 0 && gain <= FAR_SHARE * before.ns_per_s as f64 {
+            return;
+        }
+        let kept = search.clear();
+        insert(search, dice, prices, (0..kept.len()).collect());
+        descend(search, dice, prices, None);
+        if search.total() >= near {
+            search.clear();
+            kept.into_iter().enumerate().for_each(|(s, seat)| search.put(s, seat));
+        }
+        return;
+    }
+    search.desk.prices = Some(prices.to_vec());
     search.descend(dice, 1);
     search.desk.prices = None;
     search.descend(dice, usize::MAX);
-    polish(search, dice, prices);
-}
-
-/// From the present layout; and, if that turns out to be far from good, also as if all were new.
-fn resolve(
-    search: &mut Search<'_>,
-    dice: &mut Dice,
-    prices: &[NodePrice],
-    seats: &[Seat],
-    before: Price,
-) {
-    seats.iter().enumerate().for_each(|(s, seat)| search.put(s, *seat));
-    search.descend(dice, usize::MAX);
-    let near = search.total();
-    if (before.ns_per_s - near.ns_per_s) as f64 > FAR_SHARE * before.ns_per_s as f64 {
-        let kept = search.seats.clone();
-        search.desk.prices = Some(prices.to_vec());
-        search.clear();
-        construct::insert(search, dice, (0..seats.len()).collect());
-        search.descend(dice, 1);
-        search.desk.prices = None;
-        search.descend(dice, usize::MAX);
-        if search.total() >= near {
-            search.clear();
-            kept.iter().enumerate().for_each(|(s, seat)| search.put(s, *seat));
-        }
-    }
-    polish(search, dice, prices);
 }
 
 /// Threshold accepting and large neighbourhoods, as far as the budget goes.

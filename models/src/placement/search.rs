@@ -55,10 +55,8 @@ impl<'a> Search<'a> {
     }
 
     /// Takes everything off.
-    pub(crate) fn clear(&mut self) {
-        for s in 0..self.seats.len() {
-            self.lift(s);
-        }
+    pub(crate) fn clear(&mut self) -> Vec<Seat> {
+        (0..self.seats.len()).map(|s| self.lift(s)).collect()
     }
 
     /// Whether all places of the shard can be tried.
@@ -72,7 +70,7 @@ impl<'a> Search<'a> {
     }
 
     /// Moves one replica, or the leader, or both, if that is better; whether it was.
-    fn improve(&mut self, s: usize) -> bool {
+    pub(crate) fn improve(&mut self, s: usize) -> bool {
         let seat = self.lift(s);
         let before = self.desk.price(s, &seat);
         let best = self.desk.neighbours(s, &seat);
@@ -100,7 +98,7 @@ impl<'a> Search<'a> {
     }
 
     /// Takes several shards off and puts them back by regret, or in the given order; undone unless that is better.
-    fn rebuild(&mut self, group: &[usize], by_regret: bool) -> bool {
+    pub(crate) fn rebuild(&mut self, group: &[usize], by_regret: bool) -> bool {
         let mut change = Price::default();
         let mut old = Vec::with_capacity(group.len());
         for &s in group {
@@ -141,14 +139,15 @@ impl<'a> Search<'a> {
                 (lists, age) = (self.lists(), 0);
             }
             age += 1;
-            let group = self.group(dice, &lists);
+            let first = dice.below(self.seats.len());
+            let group = self.group(dice, &lists, first);
             let better = group.len() > 1 && self.rebuild(&group, dice.below(2) == 0);
             quiet = if better { 0 } else { quiet + 1 };
         }
     }
 
     /// Shards by node.
-    fn lists(&self) -> Vec<Vec<u32>> {
+    pub(crate) fn lists(&self) -> Vec<Vec<u32>> {
         let mut lists = vec![Vec::new(); self.desk.g.nodes.len()];
         for (s, seat) in self.seats.iter().enumerate() {
             seat.nodes().iter().for_each(|n| lists[usize::from(*n)].push(s as u32));
@@ -157,8 +156,7 @@ impl<'a> Search<'a> {
     }
 
     /// A shard, and some that are where it is or may be: they may change places.
-    fn group(&mut self, dice: &mut Dice, lists: &[Vec<u32>]) -> Vec<usize> {
-        let first = dice.below(self.seats.len());
+    pub(crate) fn group(&self, dice: &mut Dice, lists: &[Vec<u32>], first: usize) -> Vec<usize> {
         let size = 2 + dice.below(3);
         let rule = self.desk.g.rule(first);
         let mut group = vec![first];

@@ -79,8 +79,8 @@ fn rules(regions: usize, dice: &mut Dice) -> Vec<Rule> {
 fn shard(rules: &[Rule], regions: usize, dice: &mut Dice) -> Shard {
     let rule = [0, 0, 0, 1, 1, 2][dice.below(6)].min(rules.len() - 1);
     let home = dice.below(regions);
-    // Pareto with exponent 1.2, cut at a hundred times the least.
-    let rate = 10.0 * (1.0 - 0.996 * dice.share()).powf(-1.0 / 1.2);
+    // Pareto with exponent 1.2, cut at thirty times the least: what is hotter is split.
+    let rate = 10.0 * (1.0 - 0.983 * dice.share()).powf(-1.0 / 1.2);
     let (reads, near) = (0.5 + 0.5 * dice.share(), dice.share());
     let demand = (0..regions).map(|region| {
         let part =
