@@ -490,10 +490,8 @@ async fn a_node_that_puts_nothing_to_sleep_lets_nobody_else_sleep() {
         crate::consensus::raft::types::decode::<SleepAnswer>(&answer.unwrap()).unwrap().asleep[0]
     };
     let later = crate::consensus::raft::types::LogId::new_term_index(term, last.index() + 1);
-    assert_eq!(
-        [asleep(term + 1, last), asleep(term, later), asleep(term, last)],
-        [false, false, true]
-    );
+    let seen = [asleep(term + 1, last), asleep(term, later), asleep(term, last)];
+    assert_eq!(seen, [false, false, true]);
 
     let members = Members::new(member(1, true), RttMatrix::default());
     let other = crate::registry::tests::registry_of(members, &Arc::default());

@@ -185,12 +185,12 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_scikit_learn() {
-        // average_precision_score and roc_auc_score of scikit-learn 1.7 on the same ten rows.
+        // average_precision_score and roc_auc_score of scikit-learn 1.9 on the same ten rows.
         let scores = [0.9, 0.8, 0.8, 0.7, 0.6, 0.5, 0.5, 0.3, 0.2, 0.1];
         let labels = [1, 0, 1, 0, 1, 0, 0, 0, 1, 0].map(|l| l == 1);
         let near = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-4, "{a:?} {b}");
         near(auc_pr(&scores, &labels), 0.677_778);
-        near(auc_roc(&scores, &labels), 0.729_167);
+        near(auc_roc(&scores, &labels), 0.6875);
         assert_eq!(auc_pr(&scores, &[false; 10]), None);
         near(lift(&scores, &labels, 0.1), 2.5);
     }
