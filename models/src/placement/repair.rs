@@ -40,7 +40,8 @@ impl Search<'_> {
                 age = AGE_MAX;
                 continue;
             }
-            let group = self.group(dice, &lists, list[dice.below(list.len())] as usize);
+            let first = list[dice.below(list.len())] as usize;
+            let group = self.group(dice, &lists, first);
             if self.rebuild(&group, dice.below(2) == 0) {
                 age = AGE_MAX;
             }
