@@ -159,14 +159,7 @@ fn document(
 ) -> Evaluation {
     let dataset = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let task = super::Task::Hazard.name().into();
-    Evaluation {
-        task,
-        dataset,
-        metrics,
-        baselines,
-        n,
-        ..Evaluation::default()
-    }
+    Evaluation { task, dataset, metrics, baselines, n, ..Evaluation::default() }
 }
 
 fn signature(fitted: &BTreeMap<String, Fitted>) -> Signature {
