@@ -1,7 +1,7 @@
 //! One machine judged, and machines put together.
 
 use crate::ranking::{average_precision, descending, hits_at, vus_pr};
-use crate::{Error, Metrics, Result};
+use crate::{Error, Metrics, Result, Units, ratio};
 use isobar_datasets::Machine;
 use isobar_models::multivariate::{Detector, Settings};
 
@@ -26,13 +26,22 @@ pub(super) struct Found {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Judged {
     machines: Vec<Found>,
-    each: Metrics,
+    units: Units,
 }
 
 impl Judged {
     pub(super) fn add(&mut self, name: &str, found: Found) {
-        if let Some(area) = found.auc_pr {
-            self.each.insert(name.into(), area.into());
+        let mut figures = Metrics::new();
+        let areas = [("auc_pr", found.auc_pr), ("vus_pr", found.vus_pr)];
+        for (figure, area) in areas {
+            figures.extend(area.map(|area| (figure.into(), area.into())));
+        }
+        if !found.hits.is_empty() {
+            let hits = ratio(found.hits.iter().sum(), found.hits.len() as f64);
+            figures.insert("hit_at_3".into(), hits);
+        }
+        if !figures.is_empty() {
+            self.units.insert(name.into(), figures);
         }
         self.machines.push(found);
     }
@@ -41,19 +50,22 @@ impl Judged {
         self.machines.iter().map(|found| found.steps).sum()
     }
 
+    /// The figures of each machine.
+    pub(super) fn units(&self) -> Units {
+        self.units.clone()
+    }
+
     /// Means over the machines that have a labelled fault; hits over all labelled causes. `None` without any fault.
     pub(super) fn metrics(&self) -> Option<Metrics> {
         let mut metrics = Metrics::new();
-        metrics
-            .insert("auc_pr".into(), mean(self.machines.iter().filter_map(|f| f.auc_pr))?.into());
-        metrics
-            .insert("vus_pr".into(), mean(self.machines.iter().filter_map(|f| f.vus_pr))?.into());
+        let area = |of: fn(&Found) -> Option<f64>| mean(self.machines.iter().filter_map(of));
+        metrics.insert("auc_pr".into(), area(|found| found.auc_pr)?.into());
+        metrics.insert("vus_pr".into(), area(|found| found.vus_pr)?.into());
         let hits = |of: fn(&Found) -> &Vec<f64>| mean(self.machines.iter().flat_map(of).copied());
         if let (Some(strict), Some(any)) = (hits(|f| &f.hits), hits(|f| &f.any)) {
             metrics.insert("hit_at_3".into(), strict.into());
             metrics.insert("any_hit_at_3".into(), any.into());
         }
-        metrics.insert("machines".into(), crate::Metric::Group(self.each.clone()));
         Some(metrics)
     }
 }

@@ -7,6 +7,7 @@
 mod judged;
 
 use super::{Lesson, Trained};
+use crate::drift::Sample;
 use crate::{Error, Evaluation, Feature, Metrics, Progress, Result, Signature};
 use isobar_datasets::{machine_names, read_machine};
 use isobar_models::multivariate::{DriftGate, Settings};
@@ -18,12 +19,7 @@ pub(super) struct AnomalyMulti;
 
 impl Lesson for AnomalyMulti {
     fn train(&self, data: &[PathBuf], _: u64, progress: &mut dyn Progress) -> Result<Trained> {
-        let mut machines = Vec::new();
-        for folder in data {
-            for name in machine_names(folder)? {
-                machines.push((folder.clone(), name));
-            }
-        }
+        let machines = machines_of(data)?;
         if machines.is_empty() {
             return Err(Error::Unsuitable("no folder of machines was given".into()));
         }
@@ -65,17 +61,58 @@ impl Lesson for AnomalyMulti {
         let metrics = model.metrics().ok_or_else(|| {
             Error::Unsuitable("no machine has both a labelled fault and usual steps".into())
         })?;
+        let baseline_units =
+            others.iter().map(|(name, found)| (name.clone(), found.units())).collect();
         let baselines =
             others.into_iter().filter_map(|(name, found)| Some((name, found.metrics()?))).collect();
         Ok(Evaluation {
             task: super::Task::AnomalyMulti.name().into(),
-            dataset: data.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dataset: data.display().to_string(),
             metrics,
             baselines,
             n: model.steps(),
+            units: model.units(),
+            baseline_units,
             ..Evaluation::default()
         })
     }
+
+    /// The signals of the train parts, some rows of each machine.
+    fn features(
+        &self,
+        data: &[PathBuf],
+        rows_max: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<Sample> {
+        let mut sample = Sample::new();
+        let machines = machines_of(data)?;
+        let share = (rows_max / machines.len().max(1)).max(1);
+        for (done, (folder, name)) in machines.iter().enumerate() {
+            progress.step(done as u64, machines.len() as u64, "sampling features");
+            let machine = read_machine(folder, name)?;
+            let width = machine.signals.len();
+            let stride = (machine.train.len() / width).div_ceil(share).max(1);
+            for row in machine.train.chunks_exact(width).step_by(stride) {
+                for (signal, value) in machine.signals.iter().zip(row) {
+                    sample.entry(signal.clone()).or_default().push(*value);
+                }
+            }
+        }
+        Ok(sample)
+    }
+
+    /// The files count steps, they have no times.
+    fn window(&self, _: &Path) -> Result<Option<(String, String)>> {
+        Ok(None)
+    }
+}
+
+fn machines_of(data: &[PathBuf]) -> Result<Vec<(PathBuf, String)>> {
+    let mut machines = Vec::new();
+    for folder in data {
+        machines.extend(machine_names(folder)?.into_iter().map(|name| (folder.clone(), name)));
+    }
+    Ok(machines)
 }
 
 /// What is tried: which views, how much variance is usual, how small a deviation matters, how long is smoothed.

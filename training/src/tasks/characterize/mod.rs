@@ -8,6 +8,7 @@ mod planted;
 mod shards;
 
 use super::{Lesson, Trained};
+use crate::drift::Sample;
 use crate::{Error, Evaluation, Feature, Metric, Metrics, Progress, Result, Signature};
 use isobar_models::characterize::{
     Classes, SeasonConfig, WorkloadFeatures, adjusted_rand_index, autocorrelation_period,
@@ -97,12 +98,34 @@ impl Lesson for Characterize {
         progress.step(4, 4, "");
         Ok(Evaluation {
             task: super::Task::Characterize.name().into(),
-            dataset: data.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dataset: data.display().to_string(),
             metrics: ours,
             baselines: BTreeMap::from([("simple_rules".to_owned(), simple)]),
             n,
             ..Evaluation::default()
         })
+    }
+
+    /// Features of shards that follow the folders' workloads.
+    fn features(&self, data: &[PathBuf], rows_max: usize, _: &mut dyn Progress) -> Result<Sample> {
+        let mut workloads = Vec::new();
+        for folder in data {
+            workloads.extend(shards::definitions(folder)?);
+        }
+        let (rows, _) = shards::draw(&shards::or_core(workloads), 0);
+        let stride = rows.len().div_ceil(rows_max.max(1)).max(1);
+        let mut sample = Sample::new();
+        for row in rows.iter().step_by(stride) {
+            for (name, value) in WorkloadFeatures::NAMES.iter().zip(row.0) {
+                sample.entry((*name).to_owned()).or_default().push(value);
+            }
+        }
+        Ok(sample)
+    }
+
+    /// Nothing here has a time.
+    fn window(&self, _: &Path) -> Result<Option<(String, String)>> {
+        Ok(None)
     }
 }
 
