@@ -110,6 +110,8 @@ codes! {
     FetchFailed = "ISO-6003", "run the command again: it goes on where it stopped";
     /// A model package is damaged, of a newer format, or for something else.
     BadPackage = "ISO-6004", "take the package from where it was made again; `isobar model train` makes a new one";
+    /// No model, version or alias of this name in the registry.
+    NoSuchModel = "ISO-6005", "`isobar model list` shows models, versions and aliases; --database names another registry";
     /// A defect of Isobar.
     Internal = "ISO-9000", "please report it with the log around this moment";
 }

@@ -140,7 +140,7 @@ pub enum Command {
     /// List, describe and fetch public data sets
     #[command(subcommand)]
     Dataset(commands::dataset::Dataset),
-    /// Train models on data sets and judge them beside their baselines
+    /// Train models on data sets, judge, compare and register them
     #[command(subcommand)]
     Model(commands::model::Model),
     /// Time reads, writes and planning on this machine

@@ -23,6 +23,12 @@ pub enum Failure {
     OutputClosed,
 }
 
+impl From<isobar_controller::Error> for Failure {
+    fn from(error: isobar_controller::Error) -> Self {
+        Self::Api(error.into())
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {

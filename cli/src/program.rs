@@ -98,7 +98,7 @@ async fn dispatch(cli: Cli, screen: &mut Screen<'_>) -> Outcome {
         Command::Policy(verb) => commands::policy::run(verb, global, screen).await,
         Command::Config(verb) => commands::config::run(verb, global, screen),
         Command::Dataset(verb) => commands::dataset::run(verb, screen),
-        Command::Model(verb) => commands::model::run(verb, screen),
+        Command::Model(verb) => commands::model::run(verb, global, screen).await,
         Command::Soak(args) => commands::soak::run(args, global, screen).await,
         Command::Bench(verb) => commands::bench::run(verb, global, screen).await,
         Command::Completions(args) => commands::completions::run(args, screen),

@@ -35,6 +35,7 @@ Commands:
   policy       Show or replace the controller's policy
   config       Show and check configuration
   dataset      List, describe and fetch public data sets
+  model        Train models on data sets, judge, compare and register them
   bench        Time reads, writes and planning on this machine
   soak         Load and faults for an hour: nothing may be lost, nothing may grow
   completions  Print a completion script for a shell

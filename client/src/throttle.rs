@@ -189,4 +189,52 @@ mod tests {
         assert!((80..=95).contains(&denied.len()), "{}", denied.len());
         assert_eq!((denied[0].code, denied[0].retry_after_ms), (ErrorCode::Overloaded, 70));
     }
+
+    /// One that only its fading changes: no slot ends while it is filled and asked.
+    fn timeless() -> Throttle {
+        let throttle = Throttle::default();
+        throttle.slot.store(u64::MAX, Relaxed);
+        throttle
+    }
+
+    fn denied(throttle: &Throttle) -> usize {
+        (0..100).filter(|_| throttle.admit().is_err()).count()
+    }
+
+    #[test]
+    fn refusals_fade_and_the_node_is_sent_everything_again() {
+        let after_ms = |ms| {
+            let throttle = timeless();
+            for _ in 0..1_000 {
+                throttle.sending();
+                throttle.refused(70);
+            }
+            assert!(denied(&throttle) >= 80);
+            let began = throttle.born.checked_sub(std::time::Duration::from_millis(ms));
+            throttle.slot.store(0, Relaxed);
+            denied(&Throttle { born: began.expect("the machine runs for longer"), ..throttle })
+        };
+        assert!(after_ms(200) >= 80, "a moment later most of it is still known");
+        assert_eq!(after_ms(3_000), 0);
+    }
+
+    /// What is refused here is wanted all the same: otherwise the node would be sent more than it takes, for ever.
+    #[test]
+    fn a_node_that_takes_a_tenth_is_not_sent_much_more_than_that() {
+        let throttle = timeless();
+        let mut sent = 0;
+        for _ in 0..50 {
+            sent = 0;
+            for _ in 0..1_000 {
+                if throttle.admit().is_ok() {
+                    throttle.sending();
+                    sent += 1;
+                    if sent > 100 {
+                        throttle.refused(70);
+                    }
+                }
+            }
+        }
+        assert!((100..=150).contains(&sent), "{sent} of 1,000");
+    }
 }

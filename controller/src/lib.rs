@@ -19,6 +19,7 @@ mod metrics;
 mod nodes;
 mod observe;
 pub mod planner;
+pub mod registry;
 mod rest;
 pub mod service;
 mod store;

@@ -78,6 +78,11 @@ impl Table {
         self.header.iter().position(|column| column == name)
     }
 
+    /// The columns' names in order.
+    pub(crate) fn header(&self) -> &[String] {
+        &self.header
+    }
+
     /// The next row; blank lines are passed over.
     pub(crate) fn next_row(&mut self) -> Result<Option<Vec<String>>> {
         loop {

@@ -10,12 +10,16 @@
 mod arrivals;
 mod audience;
 mod catalog;
+mod columns;
 mod csv;
 mod error;
+mod failures;
 mod fetch;
 #[cfg(test)]
 mod fuzz_tests;
 pub mod geo;
+mod labelled_series;
+mod machines;
 mod places;
 mod population;
 mod rates;
@@ -29,11 +33,21 @@ mod zipf;
 pub use arrivals::Arrivals;
 pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
+pub use columns::{Columns, Sampled, SetFile, files_of, sample_columns};
 pub use error::{Error, Result};
+pub use failures::{
+    DriveDay, DriveSpan, FailureSet, GpuLife, MachineEvents, MachineRow, Outage, UpDown,
+    read_failures,
+};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
+pub use labelled_series::{LabelledSeries, Marks, read_labelled_series};
+pub use machines::{Cause, Machine, machine_names, read_machine};
 pub use places::{Place, place_of};
 pub use population::{City, Country, read_cities, read_countries};
 pub use rates::{RequestRates, read_rates};
 pub use rtt::{builtin_rtt, read_rtt};
 pub use series::{SeriesFile, SeriesRow, read_series};
-pub use trace::{Access, Op, Trace, TraceReader, lru_hit_ratio, read_trace, recorded_trace};
+pub use trace::{
+    Access, KeyRequest, Op, Requests, Trace, TraceReader, lru_hit_ratio, read_requests, read_trace,
+    recorded_trace,
+};

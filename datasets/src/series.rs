@@ -2,7 +2,7 @@
 //! at even steps, times of single arrivals. A file is recognised by its first lines, whatever its name.
 
 use crate::csv::Table;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rates::read_rates;
 use crate::source::Lines;
 use std::path::Path;
@@ -177,6 +177,7 @@ fn seconds(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn read(text: &str) -> Result<Option<SeriesFile>> {
         let folder = tempfile::tempdir().expect("a folder");

@@ -23,6 +23,7 @@ pub(crate) struct Lines {
     line: u64,
     read_bytes: u64,
     max_bytes: u64,
+    max_line_bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -48,7 +49,15 @@ impl Lines {
         };
         let buffer = Vec::with_capacity(256);
         let max_bytes = MAX_FILE_BYTES;
-        Ok(Self { file: name.into(), input, line: 0, read_bytes: 0, max_bytes, buffer })
+        let max_line_bytes = MAX_LINE_BYTES;
+        let file = name.into();
+        Ok(Self { file, input, line: 0, read_bytes: 0, max_bytes, max_line_bytes, buffer })
+    }
+
+    /// For formats with a whole series on a line.
+    pub(crate) fn with_max_line(mut self, max_line_bytes: u64) -> Self {
+        self.max_line_bytes = max_line_bytes;
+        self
     }
 
     /// The name for messages.
@@ -65,7 +74,7 @@ impl Lines {
     /// The next line without its end; `None` at the end of the file.
     pub(crate) fn next_line(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
-        let mut part = (&mut self.input).take(MAX_LINE_BYTES + 1);
+        let mut part = (&mut self.input).take(self.max_line_bytes + 1);
         let count = match part.read_until(b'\n', &mut self.buffer) {
             Ok(count) => count as u64,
             // Only the operating system's errors have a number; the others are the decompressor's.
@@ -82,8 +91,8 @@ impl Lines {
         }
         self.line += 1;
         self.read_bytes += count;
-        if count > MAX_LINE_BYTES {
-            return Err(self.bad(format!("longer than {MAX_LINE_BYTES} bytes")));
+        if count > self.max_line_bytes {
+            return Err(self.bad(format!("longer than {} bytes", self.max_line_bytes)));
         }
         if self.read_bytes > self.max_bytes {
             return Err(self.bad(format!("the file has more than {} bytes", self.max_bytes)));

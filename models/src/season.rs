@@ -49,20 +49,20 @@ pub fn find_period(history: &[f64], given: &[usize]) -> Option<usize> {
 }
 
 /// How far off the length of a season noise may show a peak.
-fn near(length: usize) -> usize {
+pub(crate) fn near(length: usize) -> usize {
     1 + length / 64
 }
 
-struct Likeness {
+pub(crate) struct Likeness {
     /// Mean correlation between any two seasons.
-    mean: f64,
+    pub(crate) mean: f64,
     /// How far that is above chance.
-    sigmas: f64,
+    pub(crate) sigmas: f64,
 }
 
 /// How much the last seasons of this length resemble each other, each taken around its own mean, after the trend
 /// over all of them was taken out (a trend per season would take most of a plain wave with it).
-fn likeness(history: &[f64], period: usize) -> Option<Likeness> {
+pub(crate) fn likeness(history: &[f64], period: usize) -> Option<Likeness> {
     let seasons = history.len().checked_div(period)?.min(SEASONS_MAX);
     if period < 2 || seasons < SEASONS_MIN {
         return None;
@@ -90,7 +90,7 @@ fn likeness(history: &[f64], period: usize) -> Option<Likeness> {
     Some(Likeness { mean, sigmas: mean * (free * n * (n - 1.0) / 2.0).sqrt() })
 }
 
-fn lag_one(values: &[f64]) -> f64 {
+pub(crate) fn lag_one(values: &[f64]) -> f64 {
     let squares: f64 = values.iter().map(|v| v * v).sum();
     let products: f64 = values.windows(2).map(|w| w[0] * w[1]).sum();
     if squares > 0.0 { products / squares } else { 0.0 }
@@ -101,7 +101,7 @@ fn without_mean(values: &[f64]) -> Vec<f64> {
     values.iter().map(|v| v - mean).collect()
 }
 
-fn without_trend(values: &[f64]) -> Vec<f64> {
+pub(crate) fn without_trend(values: &[f64]) -> Vec<f64> {
     let flat = without_mean(values);
     let middle = (values.len() as f64 - 1.0) / 2.0;
     let (xy, xx) = flat.iter().enumerate().fold((0.0, 0.0), |(xy, xx), (i, v)| {
@@ -113,7 +113,7 @@ fn without_trend(values: &[f64]) -> Vec<f64> {
 }
 
 /// Autocorrelation per lag; index 0 is lag 0.
-fn autocorrelation(flat: &[f64]) -> Vec<f64> {
+pub(crate) fn autocorrelation(flat: &[f64]) -> Vec<f64> {
     let squares: f64 = flat.iter().map(|v| v * v).sum();
     let lags = (flat.len() / SEASONS_MIN + 1).min(LAG_MAX);
     if squares <= 0.0 {

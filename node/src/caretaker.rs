@@ -1,6 +1,9 @@
 //! What a node does for its replicas without being asked: publishes what it leads, notices replicas that were
 //! removed while it was away, thaws what a merge left frozen, forgets silent clients.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     engine::offload,
     gossip::ShardHints,

@@ -288,7 +288,7 @@ impl Merges {
         !beside && self.registry.retire(right, replica.replica_id).await.unwrap_or(false)
     }
 
-    /// Asks the leader of the survivor, or else of whichever shard has the replica's keys now.
+    /// Asks the leader of the survivor, and those of whichever shards have the replica's keys now.
     async fn ask_anyone(
         &self,
         replica: &Replica,
@@ -296,7 +296,8 @@ impl Merges {
         call: MergeCall,
     ) -> Result<MergeAnswer, ApiError> {
         let own = self.own();
-        let mut nodes: Vec<NodeId> = self.leader_of(survivor).into_iter().collect();
+        let leader = self.leader_of(survivor);
+        let mut nodes: Vec<NodeId> = leader.into_iter().collect();
         if let Some(descriptor) = replica.state.descriptor() {
             let newer = |entry: &ShardEntry| {
                 entry.shard_id != replica.shard_id
@@ -306,18 +307,21 @@ impl Merges {
             let known = self.hints.of_table(descriptor.table_id);
             nodes.extend(known.into_iter().filter(newer).filter_map(|entry| entry.leader));
         }
-        nodes.sort_unstable_by_key(|node| (*node != own, *node));
+        nodes.sort_unstable_by_key(|node| (Some(*node) != leader, *node != own, *node));
         nodes.dedup();
         let asked = nodes.into_iter().take(HOPS_MAX);
         let answers = join_all(asked.map(|node| self.ask(node, call.clone(), ASKED_WITHIN))).await;
-        let mut failed = not_here(survivor);
+        let mut unknown = Err(not_here(survivor));
         for answer in answers {
             match answer {
+                // Who knows nothing of an end may be this node itself, or have lost the shard long ago.
+                Ok(MergeAnswer::NotEnded) => unknown = Ok(MergeAnswer::NotEnded),
                 Ok(answer) => return Ok(answer),
-                Err(error) => failed = error,
+                Err(error) if unknown.is_err() => unknown = Err(error),
+                Err(_) => {}
             }
         }
-        Err(failed)
+        unknown
     }
 
     async fn ask_leader(

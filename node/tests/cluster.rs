@@ -236,3 +236,22 @@ async fn limits_are_refused_with_their_codes() {
     assert_eq!(error.code, ErrorCode::InvalidArgument);
     assert_eq!(cluster.led_entry(ShardId(1)).await.shard_id, ShardId(1), "the node goes on");
 }
+
+/// `all` is told when every voter has it, and not before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_all_must_hold_waits_for_a_voter_that_is_away() {
+    let mut cluster = Cluster::start(3).await;
+    let rule = TableRule { regions: vec![], replicas: 3, replicas_max: 3, ack: AckLevel::All };
+    cluster.create_table_with("safe", rule, &[]).await;
+    cluster.put("safe", b"k", b"v").await;
+    let entry = cluster.led_entry(cluster.shards("safe").await[0].shard_id).await;
+    let away = entry.voters().find(|n| Some(*n) != entry.leader).expect("a follower");
+    cluster.stop(away).await;
+    let op = write_op([3; 16], 1, vec![put_op(b"k", b"w", None)]);
+    let leader = entry.leader.expect("led_entry waits for it");
+    let told = cluster.execute_on(leader, &entry, op).await.expect_err("one has it not");
+    assert_eq!(told.code, ErrorCode::DeadlineExceeded, "{told}");
+    cluster.restart(away).await;
+    let repeated = cluster.write("safe", [3; 16], 1, vec![put_op(b"k", b"w", None)]).await;
+    assert!(repeated.expect("all have it").repeated_request);
+}

@@ -23,6 +23,8 @@ use tokio::sync::RwLock;
 
 const TABLE: &str = "orders";
 const WITHIN: Duration = Duration::from_secs(40);
+/// A frozen shard that nobody thaws does so later than this.
+const THAWS_BY_ITSELF: Duration = Duration::from_secs(5);
 
 /// A table of one shard that was cut at `k030`: the halves lie on the same nodes.
 async fn halves(nodes: usize, rows: usize) -> (Cluster, ShardEntry, ShardEntry) {
@@ -153,7 +155,10 @@ async fn what_cannot_be_merged_is_refused_and_not_frozen() {
     cluster.stop(dead).await;
     let refusal = try_merge(&cluster, left.shard_id, right.shard_id, 11).await;
     refusal.expect_err("not every node can answer");
+    let called_off = Instant::now();
     cluster.put(TABLE, b"k035", b"v35").await;
+    let waited = called_off.elapsed();
+    assert!(waited < THAWS_BY_ITSELF, "{waited:?}: whoever called it off has thawed nobody");
     cluster.seen_dead(left.leader.expect("led"), dead).await;
     let refusal = try_merge(&cluster, left.shard_id, right.shard_id, 12).await;
     refusal.expect_err("a node is dead");

@@ -55,6 +55,8 @@ pub struct State {
     pub stuck: BTreeSet<u64>,
     /// Items that are still to be refused for overload.
     pub overloads: u32,
+    /// When a refused caller is asked to come again, milliseconds; zero stands for 10.
+    pub overload_retry_ms: u64,
     /// How long a node works on a request.
     pub work: Duration,
 }
@@ -186,7 +188,8 @@ impl State {
         }
         if let Some(left) = self.overloads.checked_sub(1) {
             self.overloads = left;
-            return Err(ApiError::new(ErrorCode::Overloaded, "fake").retry_after_ms(10));
+            let retry_ms = if self.overload_retry_ms == 0 { 10 } else { self.overload_retry_ms };
+            return Err(ApiError::new(ErrorCode::Overloaded, "fake").retry_after_ms(retry_ms));
         }
         let Some(entry) = self.shards.iter().find(|s| s.shard_id.0 == item.shard_id).cloned()
         else {

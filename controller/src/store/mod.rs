@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Connections kept at most; the controller's own load is a few statements a second.
 const CONNECTIONS_MAX: u32 = 6;
 
+/// The SQLite file in the data directory.
+pub(crate) const SQLITE_FILE: &str = "controller.db";
+
 /// Proof that this process was given the lease: the term under which it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
@@ -46,7 +49,7 @@ impl Store {
             path: config.data_dir.display().to_string(),
             source,
         })?;
-        Self::connect(&sqlite_url(&config.data_dir.join("controller.db"))).await
+        Self::connect(&sqlite_url(&config.data_dir.join(SQLITE_FILE))).await
     }
 
     /// Opens a database by its address.
@@ -135,8 +138,13 @@ pub(crate) fn from_sql(number: i64) -> u64 {
 }
 
 fn migrator() -> Migrator {
-    let sql = include_str!("../../migrations/0001_controller.sql");
-    let first =
-        Migration::new(1, "controller".into(), MigrationType::Simple, sql.into_sql_str(), false);
-    Migrator::with_migrations(vec![first])
+    let texts = [
+        ("controller", include_str!("../../migrations/0001_controller.sql")),
+        ("registry", include_str!("../../migrations/0002_registry.sql")),
+    ];
+    let migrations = (1..).zip(texts).map(|(version, (name, sql))| {
+        let (name, sql) = (name.into(), sql.into_sql_str());
+        Migration::new(version, name, MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
 }

@@ -20,6 +20,9 @@ enum TraceFormat {
     Keys,
 }
 
+/// A sector, the unit of logical block numbers, bytes.
+const SECTOR_BYTES: u32 = 512;
+
 /// One parsed line: `count` accesses of consecutive keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Run {
@@ -28,6 +31,8 @@ pub(super) struct Run {
     pub(super) key: u64,
     pub(super) count: u64,
     pub(super) size_bytes: Option<u32>,
+    /// How many consecutive keys the line's one request covers.
+    pub(super) span: u64,
 }
 
 /// Everything needed to parse the lines that follow.
@@ -116,7 +121,7 @@ impl Parser {
                     }
                     Err(_) => number(line.trim(), "key")?,
                 };
-                Ok(Run { at_ms: None, op: Op::Read, key, count: 1, size_bytes: None })
+                Ok(Run { at_ms: None, op: Op::Read, key, count: 1, size_bytes: None, span: 1 })
             }
             TraceFormat::Arc => arc(line),
             TraceFormat::Isobar => self.own_line(line),
@@ -137,7 +142,7 @@ impl Parser {
         self.clock_ms = self.clock_ms.saturating_add(number(wait, "wait")?);
         let key = number(key, "key")?;
         let (at_ms, size_bytes) = (Some(self.clock_ms), self.size_bytes);
-        Ok(Run { at_ms, op, key, count: 1, size_bytes })
+        Ok(Run { at_ms, op, key, count: 1, size_bytes, span: 1 })
     }
 
     fn block_line(&mut self, line: &str) -> Parsed<Run> {
@@ -153,11 +158,12 @@ impl Parser {
         };
         let at_ms = milliseconds(fields[c.time].trim())?;
         let start_ms = *self.start_ms.get_or_insert(at_ms);
-        let size_bytes = Some(number(fields[c.size].trim(), "size")?);
+        let size = number::<u32>(fields[c.size].trim(), "size")?;
         let key = number(fields[c.key].trim(), "lbn")?;
         // Requests that were logged late must not make time run backwards past the start.
         let at_ms = Some(at_ms.saturating_sub(start_ms));
-        Ok(Run { at_ms, op, key, count: 1, size_bytes })
+        let span = u64::from(size.div_ceil(SECTOR_BYTES).max(1));
+        Ok(Run { at_ms, op, key, count: 1, size_bytes: Some(size), span })
     }
 }
 
@@ -173,7 +179,7 @@ fn arc(line: &str) -> Parsed<Run> {
     if count == 0 || count > MAX_RUN || key.checked_add(count).is_none() {
         return Err(format!("a run of {count} pages from {key} is out of range"));
     }
-    Ok(Run { at_ms: None, op: Op::Read, key, count, size_bytes: None })
+    Ok(Run { at_ms: None, op: Op::Read, key, count, size_bytes: None, span: count })
 }
 
 fn milliseconds(text: &str) -> Parsed<u64> {

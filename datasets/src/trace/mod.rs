@@ -3,9 +3,11 @@
 mod format;
 mod lru;
 mod reader;
+mod requests;
 
 pub use lru::lru_hit_ratio;
 pub use reader::TraceReader;
+pub use requests::{KeyRequest, Requests, read_requests};
 
 use crate::error::Result;
 use crate::source::Lines;

@@ -51,6 +51,21 @@ impl TraceReader {
         self.parser.has_negative_keys
     }
 
+    /// The next line as the one request it records, however many keys that covers.
+    pub(super) fn next_run(&mut self) -> Result<Option<Run>> {
+        if let Some(run) = self.run.take() {
+            return Ok(Some(run));
+        }
+        loop {
+            let parsed = match self.lines.next_line()? {
+                None => return Ok(None),
+                Some(line) if line.trim().is_empty() => continue,
+                Some(line) => self.parser.parse(line),
+            };
+            return parsed.map(Some).map_err(|what| self.lines.bad(what));
+        }
+    }
+
     fn next_access(&mut self) -> Result<Option<Access>> {
         loop {
             if let Some(run) = &mut self.run {
@@ -62,12 +77,10 @@ impl TraceReader {
                 }
                 return Ok(Some(Access { at_ms, op, key, size_bytes }));
             }
-            let parsed = match self.lines.next_line()? {
+            match self.next_run()? {
                 None => return Ok(None),
-                Some(line) if line.trim().is_empty() => continue,
-                Some(line) => self.parser.parse(line),
-            };
-            self.run = Some(parsed.map_err(|what| self.lines.bad(what))?);
+                run => self.run = run,
+            }
         }
     }
 }

@@ -141,7 +141,7 @@ fn quantiles_cover_what_they_say_and_medians_bear_outliers() {
     }
     let columns = Columns::new(vec![x.clone()]).unwrap();
     for quantile in [0.05, 0.5, 0.95] {
-        let config = small(Loss::Quantile(quantile));
+        let config = BoostConfig { trees: 200, ..small(Loss::Quantile(quantile)) };
         let model = Booster::fit(&columns, &y, None, &config).unwrap();
         for (low, high) in [(0.0, 0.3), (0.7, 1.0)] {
             let part = || x.iter().zip(&y).filter(|(x, _)| (low..high).contains(*x));

@@ -229,3 +229,17 @@ async fn a_caller_that_takes_no_answers_stops_nobody() {
         assert!(rest.iter().all(Result::is_ok));
     }
 }
+
+/// What is remembered of a client is bounded by how many requests it may have open.
+#[tokio::test]
+async fn a_client_with_more_open_writes_than_its_window_is_refused() {
+    let state = Arc::new(MemoryEngine::new());
+    let registry = registry_of(Members::new(member(1, true), RttMatrix::default()), &state);
+    leading(&registry, 5).await;
+    let kv = KvService::new(NodeId(1), registry, 100);
+    let within = kv.execute_all(write_of(b"k", 1 + limits::CLIENT_WINDOW_MAX)).await.unwrap();
+    assert!(matches!(within[0].result, Some(kv_result::Result::Write(_))), "{within:?}");
+    let beyond = kv.execute_all(write_of(b"k", 2 + limits::CLIENT_WINDOW_MAX)).await.unwrap();
+    let Some(kv_result::Result::Error(error)) = &beyond[0].result else { panic!("{beyond:?}") };
+    assert_eq!(ApiError::from(error.clone()).code, ErrorCode::InvalidArgument);
+}

@@ -479,6 +479,19 @@ async fn a_node_that_puts_nothing_to_sleep_lets_nobody_else_sleep() {
     let answer = of(encode(&request)).expect("for the node").expect("it decodes");
     let answer: SleepAnswer = crate::consensus::raft::types::decode(&answer).unwrap();
     assert_eq!(answer.asleep, [false], "a stranger is not followed");
+    // Nor its leader, unless term and log are what it sees itself.
+    let (follower, term) = (other_than(leader), trio.led(ONE).await.1);
+    let registry = &trio.running[&follower].registry;
+    let asleep = |term, last| {
+        let (leader, follower) = (leader.0, follower.0);
+        let proposals = vec![Proposal { shard: 1, leader, follower, term, last }];
+        let request = encode(&SleepRequest { node: leader, incarnation: 1, proposals });
+        let answer = answer_node(registry, Some(FrameKind::Sleep), &request).expect("for it");
+        crate::consensus::raft::types::decode::<SleepAnswer>(&answer.unwrap()).unwrap().asleep[0]
+    };
+    let later = crate::consensus::raft::types::LogId::new_term_index(term, last.index() + 1);
+    let seen = [asleep(term + 1, last), asleep(term, later), asleep(term, last)];
+    assert_eq!(seen, [false, false, true]);
 
     let members = Members::new(member(1, true), RttMatrix::default());
     let other = crate::registry::tests::registry_of(members, &Arc::default());

@@ -229,3 +229,51 @@ async fn a_removal_goes_on_without_its_caller_and_a_stopped_node_makes_nothing()
     let again = registry.create_empty(&descriptor(5, ("", "")), ReplicaId(1)).await;
     assert!(again.unwrap_err().message.contains("was removed from this node"));
 }
+
+/// Who was told to stop may still be applying: what is deleted before that is done could come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_waits_for_who_holds_the_rows() {
+    let state = Arc::new(MemoryEngine::new());
+    let registry = empty_registry(&state);
+    let replica = leading(&registry, 5).await;
+    put_row(&state, "a", b"a row");
+    let (hold, held) = std::sync::mpsc::channel();
+    let (let_go, wait) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let rows = replica.state.hold_rows().expect("they are whole");
+        hold.send(()).expect("the test waits");
+        wait.recv().expect("the test goes on");
+        drop(rows);
+    });
+    held.recv().expect("it holds them");
+    let retiring = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.retire(ShardId(5), ReplicaId(1)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(has_row(&state, "a") && !retiring.is_finished(), "somebody still applies");
+    let_go.send(()).expect("the holder waits");
+    holder.join().expect("no panic");
+    assert!(retiring.await.unwrap().unwrap());
+    assert!(!has_row(&state, "a"));
+}
+
+/// A crash may come between the removal of a replica's state and that of its log.
+#[tokio::test]
+async fn a_new_replica_does_not_begin_with_the_log_of_one_before_it() {
+    let (state, disk) = (Arc::new(MemoryEngine::new()), crate::engine::MemoryDisk::new());
+    let members = || Members::new(member(NODE.0, true), RttMatrix::default());
+    let registry = registry_over(members(), &state, disk.open());
+    let replica = leading(&registry, 5).await;
+    for _ in 0..5 {
+        replica.propose(Command::AllocateReplica).await.unwrap();
+    }
+    registry.shutdown().await;
+    registry.log().close();
+    drop((replica, registry));
+    let registry = registry_over(members(), &Arc::new(MemoryEngine::new()), disk.open());
+    assert!(registry.create_empty(&descriptor(5, ("", "")), ReplicaId(9)).await.unwrap());
+    let metrics = registry.get(ShardId(5)).expect("it runs").raft.metrics();
+    use openraft::async_runtime::WatchReceiver;
+    assert_eq!(metrics.borrow_watched().last_log_index, None, "it waits for its leader");
+}

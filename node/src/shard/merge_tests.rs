@@ -406,3 +406,65 @@ fn a_child_remembers_what_its_parent_has_subsumed() {
     assert_eq!(halves.left(Command::Split(cut)).unwrap(), CommandResult::Split { shape: 4 });
     assert!(open(&halves.engine, ShardId(11)).state().subsumed().contains(&CHILD));
 }
+
+/// Otherwise a row could be overwritten by a version that is older than its own.
+#[test]
+fn versions_grow_over_a_merge_though_the_other_half_had_the_faster_clock() {
+    let mut halves = Halves::new();
+    let hlc_of = |outcome| match outcome {
+        WriteOutcome::Applied { version, .. } => version.hlc,
+        other => panic!("{other:?}"),
+    };
+    let (before, later) = ((1..=20), 30);
+    let right = before.map(|n| hlc_of(outcome(halves.right(write_of(1, n, 1, "x", "right")))));
+    let right = right.last().expect("some");
+    let left = hlc_of(outcome(halves.left(write_of(2, 1, 1, "a", "left"))));
+    assert!(right > left + 1, "the right half is ahead: {right}, {left}");
+    halves.merge();
+    let merged = hlc_of(outcome(halves.left(write_of(1, later, 1, "x", "merged"))));
+    assert!(merged > right, "{merged} is no later than {right}");
+}
+
+#[test]
+fn whoever_subsumes_a_survivor_remembers_what_that_had_subsumed() {
+    let mut halves = Halves::new();
+    let mut batch = crate::engine::WriteBatch::new();
+    batch.put(Space::Meta, keys::subsumed(CHILD, ShardId(99)), Vec::new());
+    halves.engine.write(batch).unwrap();
+    halves.right = open(&halves.engine, CHILD);
+    halves.merge();
+    for state in [halves.left.state(), open(&halves.engine, SHARD).state()] {
+        assert_eq!(*state.subsumed(), [CHILD, ShardId(99)].into());
+    }
+}
+
+/// Its group goes on for a moment: it must not apply to rows that are the survivor's by then.
+#[tokio::test]
+async fn from_the_merge_on_the_other_group_touches_nothing() {
+    let engine = memory();
+    let mut left = seeded(&engine);
+    apply(&mut left, 1, split("m")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the registry's queue is such a one")]
+    let (events, _told) = tokio::sync::mpsc::unbounded_channel();
+    let host = Host::new(events);
+    let open = |shard| {
+        ShardStateMachine::open(engine.clone(), shard, isobar_api::ReplicaId(1), host.clone())
+    };
+    let (mut left, mut right) = (open(SHARD).unwrap(), open(CHILD).unwrap());
+    let frozen = apply(&mut right, 1, freeze(0)).unwrap();
+    let CommandResult::Frozen { index } = frozen else { panic!("{frozen}") };
+    let entry = |index, command| {
+        let id = crate::consensus::raft::types::LogId::new_term_index(1, index);
+        let entry = openraft::entry::RaftEntry::new_normal(id, command);
+        futures::stream::iter([Ok((entry, None))])
+    };
+    // One that is refused leaves it alone.
+    left.apply(entry(2, Command::Subsume(subsume(7, index)))).await.unwrap();
+    assert!(right.state().hold_rows().is_some());
+    left.apply(entry(3, Command::Subsume(subsume(0, index)))).await.unwrap();
+    assert!(left.state().subsumed().contains(&CHILD));
+    assert!(right.state().hold_rows().is_none(), "nobody reads the rows by way of it");
+    let late = apply(&mut right, 2, write_of(1, 1, 1, "x", "late"));
+    assert_eq!(late.unwrap_err().kind(), EngineErrorKind::Closed);
+    assert!(rows(&engine).is_empty());
+}

@@ -434,6 +434,9 @@ mod tests {
         remember(&mut sessions, &engine, &CLIENT, &[(next, 1_000)]);
         assert_eq!(seen(&mut sessions, &engine, 999), Seen::Expired);
         assert_eq!(seen(&mut sessions, &engine, 1_000), Seen::Before(outcome(1_000)));
+        // Their page is not written again: what is read back must be what is kept in memory.
+        let kept = read(&engine, SHARD, &CLIENT).unwrap().outcomes.first_key_value().map(|o| *o.0);
+        assert_eq!(kept, Some(1_000));
         remember(&mut sessions, &engine, &CLIENT, &[(next + 1, next + 1)]);
         assert_eq!(records(&engine), 1, "the session record alone");
         assert_eq!(seen(&mut sessions, &engine, next), Seen::Expired);

@@ -373,3 +373,55 @@ fn conditions_hold_against_earlier_writes_of_the_same_entry() {
     }
     assert_eq!(rows(&apart), rows(&together));
 }
+
+/// Rows may lie where a replica is to be that knows nothing of them.
+#[tokio::test]
+async fn rows_that_lay_there_before_are_gone_after_an_installation() {
+    let source = memory();
+    let mut sender = seeded(&source);
+    apply(&mut sender, 1, write(1, 1, "x", b"one")).unwrap();
+    let engine = memory();
+    let mut machine = empty(&engine, SHARD);
+    let mut batch = WriteBatch::new();
+    let left_over = Row::encode(isobar_api::Version { hlc: 1, origin: NodeId(9) }, 0, b"old");
+    batch.put(Space::Data, keys::row(TABLE, b"left over"), left_over);
+    engine.write(batch).unwrap();
+    let sent = snapshot(&mut sender).await;
+    machine.install_snapshot(&sent.meta, sent.snapshot).await.unwrap();
+    assert_eq!(rows(&engine), rows(&source));
+}
+
+/// They may be another shard's.
+#[tokio::test]
+async fn a_snapshot_with_rows_outside_its_shard_is_refused() {
+    let source = memory();
+    let mut sender = seeded(&source);
+    apply(&mut sender, 1, write(1, 1, "x", b"outside")).unwrap();
+    let whole = chunks(&snapshot(&mut sender).await.snapshot);
+    apply(&mut sender, 2, split("m")).unwrap();
+    let mut mixed = chunks(&snapshot(&mut sender).await.snapshot);
+    mixed.extend(whole);
+    let engine = memory();
+    let (count, bytes, root) = manifest(&mixed);
+    let refused = stage(&engine, SHARD, &mixed).finish(count, bytes, root.as_bytes()).err();
+    let refused = refused.expect("`x` is not in this shard").to_string();
+    assert!(refused.contains("outside its shard"), "{refused}");
+}
+
+/// A parent that is behind applies a split whose child was here, and was removed again, long ago.
+#[test]
+fn the_child_of_a_split_that_was_removed_already_is_not_made_again() {
+    for (removed, is_made) in [(1, false), (0, true)] {
+        let engine = memory();
+        let mut parent = seeded(&engine);
+        apply(&mut parent, 1, write(1, 1, "x", b"of the child")).unwrap();
+        apply(&mut parent, 2, write(2, 2, "a", b"of the parent")).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put(Space::Meta, node::tombstone(CHILD), u64::to_be_bytes(removed));
+        engine.write(batch).unwrap();
+        apply(&mut parent, 3, split("m")).unwrap();
+        let record = engine.get(Space::Meta, &node::replica(CHILD)).unwrap();
+        assert_eq!(record.is_some(), is_made);
+        assert_eq!(rows(&engine).len(), if is_made { 2 } else { 1 }, "its rows go");
+    }
+}

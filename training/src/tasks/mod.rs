@@ -1,9 +1,13 @@
 //! What can be learned. Each task is one module with one [`Lesson`]; nothing else knows the tasks apart.
 
+mod anomaly;
+mod anomaly_multi;
+mod characterize;
 mod forecast;
-mod unmade;
+mod hazard;
+mod prefetch;
 
-use crate::{Evaluation, Metrics, Progress, Result, Signature};
+use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -56,14 +60,18 @@ impl Task {
     /// How it is trained and judged.
     pub fn lesson(self) -> &'static dyn Lesson {
         match self {
+            Self::Prefetch => &prefetch::Prefetch,
+            Self::Anomaly => &anomaly::Anomaly,
+            Self::AnomalyMulti => &anomaly_multi::AnomalyMulti,
+            Self::Characterize => &characterize::Characterize,
+            Self::Hazard => &hazard::Hazard,
             Self::Forecast => &forecast::Forecast,
-            _ => &unmade::Unmade,
         }
     }
 }
 
-/// A trained model before it is packed.
-#[derive(Clone, Debug, PartialEq)]
+/// A trained model before it is packed. What a lesson does not have it leaves empty: `..Trained::default()`.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trained {
     /// All that the model needs to be applied: what `evaluate` gets back.
     pub parameters: serde_json::Value,
@@ -73,6 +81,19 @@ pub struct Trained {
     pub metrics: Metrics,
     /// For the model card: intended use, data window, split, limits; Markdown.
     pub card: String,
+    /// Curves on the same rows as `metrics`; `reliability` becomes the package's calibration plot.
+    pub curves: Curves,
+}
+
+/// What weighs how much in a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A feature, a member or a rule.
+    pub name: String,
+    /// Its weight; what it means is in `of`.
+    pub weight: f64,
+    /// What the weight is, such as `gain` or `weight in the combination`.
+    pub of: String,
 }
 
 /// How one task is trained and judged.
@@ -88,4 +109,34 @@ pub trait Lesson: Sync {
         data: &Path,
         progress: &mut dyn Progress,
     ) -> Result<Evaluation>;
+
+    /// Values of the features on a sample of rows, for the drift reference of a package and for `isobar model drift`.
+    ///
+    /// Unless a lesson says otherwise, the numeric columns of the sets' files as they are.
+    fn features(
+        &self,
+        data: &[PathBuf],
+        rows_max: usize,
+        progress: &mut dyn Progress,
+    ) -> Result<Sample> {
+        let mut sample = Sample::new();
+        for (done, folder) in data.iter().enumerate() {
+            progress.step(done as u64, data.len() as u64, "sampling features");
+            let share = rows_max / data.len();
+            for (name, sampled) in isobar_datasets::sample_columns(folder, share)?.columns {
+                sample.entry(name).or_default().extend(sampled.values);
+            }
+        }
+        Ok(sample)
+    }
+
+    /// First and last time of a set, as its files write them; none where they do not say.
+    fn window(&self, data: &Path) -> Result<Option<(String, String)>> {
+        Ok(isobar_datasets::sample_columns(data, 2)?.window)
+    }
+
+    /// What weighs how much, the heaviest first; empty where a model cannot say.
+    fn reasons(&self, _parameters: &serde_json::Value) -> Result<Vec<Reason>> {
+        Ok(Vec::new())
+    }
 }

@@ -276,4 +276,44 @@ mod tests {
             }
         }
     }
+
+    /// A group with a tail that counts in the budget.
+    struct Holder {
+        budget: Arc<TailBudget>,
+        last_used: u64,
+        bytes: AtomicUsize,
+    }
+
+    impl HasTail for Holder {
+        fn last_used(&self) -> Option<u64> {
+            (self.bytes.load(Relaxed) > 0).then_some(self.last_used)
+        }
+
+        fn give_back(&self) {
+            self.budget.used_bytes.fetch_sub(self.bytes.swap(0, Relaxed), Relaxed);
+        }
+    }
+
+    #[test]
+    fn those_used_least_recently_give_back_until_a_quarter_is_free() {
+        let budget = TailBudget::new(1_000);
+        let holders: Vec<Arc<Holder>> = [5, 2, 9, 1, 7, 3]
+            .into_iter()
+            .map(|last_used| {
+                let bytes = AtomicUsize::new(200);
+                budget.used_bytes.fetch_add(200, Relaxed);
+                Arc::new(Holder { budget: budget.clone(), last_used, bytes })
+            })
+            .collect();
+        for holder in &holders {
+            let holder: Arc<dyn HasTail> = holder.clone();
+            budget.register(Arc::downgrade(&holder));
+        }
+        // Its own stays, although it is the oldest but one.
+        budget.relieve(&*holders[1]);
+        let left: Vec<u64> = holders.iter().filter_map(|holder| holder.last_used()).collect();
+        assert_eq!((left, budget.used_bytes()), (vec![2, 9, 7], 600));
+        budget.relieve(&*holders[1]);
+        assert_eq!(budget.used_bytes(), 600, "there is room");
+    }
 }

@@ -335,3 +335,22 @@ fn no_segment_goes_before_the_removal_of_its_records_is_durable() {
     let copy = files_now(dir.path());
     assert_eq!(records(&open(copy.path()).expect("whole")), 200);
 }
+
+/// Here a file that takes every write and no fsync: what is in the kernel alone must not be called durable.
+#[test]
+fn what_the_disk_did_not_confirm_is_not_durable() {
+    let dir = tempdir().expect("a directory");
+    let engine = open(dir.path()).expect("open");
+    append(&engine, 1, 1, 100);
+    engine.sync().expect("sync");
+    let noted = Watermark::read(dir.path());
+    // The next segment's file.
+    let next = dir.path().join(format!("{:010}.seg", engine.state().end.segment + 1));
+    std::os::unix::fs::symlink("/dev/null", next).expect("a link");
+    while engine.state().segments.len() < 2 {
+        append(&engine, 1, 2, 1_000);
+    }
+    engine.sync().expect_err("it cannot be made durable");
+    engine.sync().expect_err("nor by trying again");
+    assert_eq!(Watermark::read(dir.path()), noted);
+}

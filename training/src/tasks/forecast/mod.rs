@@ -48,7 +48,7 @@ impl Lesson for Forecast {
             card(&hours.len(), &long.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), seed);
         let parameters = serde_json::to_value(Parameters { hourly, rolling });
         let parameters = parameters.map_err(|e| Error::Unsuitable(e.to_string()))?;
-        Ok(Trained { parameters, signature: signature(), metrics, card })
+        Ok(Trained { parameters, signature: signature(), metrics, card, ..Trained::default() })
     }
 
     fn evaluate(
@@ -77,9 +77,7 @@ impl Lesson for Forecast {
             metrics,
             baselines,
             n,
-            seconds: 0.0,
-            rows_per_s: 0.0,
-            peak_rss_mib: 0.0,
+            ..Evaluation::default()
         })
     }
 }

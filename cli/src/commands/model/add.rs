@@ -1,0 +1,50 @@
+//! `isobar model add`.
+
+use super::place::Database;
+use crate::{
+    args::Global,
+    failure::{Outcome, invalid},
+    reach,
+    screen::Screen,
+};
+use clap::{Args, ValueHint};
+use isobar_controller::registry::{Addition, Order, check_name};
+use std::path::PathBuf;
+
+/// `model add`
+#[derive(Args, Debug)]
+pub struct Add {
+    /// Folder of the package; a copy of it is kept beside the database
+    #[arg(value_hint = ValueHint::DirPath)]
+    package: PathBuf,
+    /// Model; made where there is none of this name
+    #[arg(long)]
+    name: String,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(super) async fn run(args: &Add, global: &Global, screen: &mut Screen<'_>) -> Outcome {
+    check_name(&args.name)?;
+    let place = args.database.place(global)?;
+    // Read before anything is made: a bad package leaves no database behind.
+    let package = tokio::task::block_in_place(|| place.keep(&args.package))?;
+    let addition = Addition {
+        name: args.name.clone(),
+        task: package.manifest.task.name().to_owned(),
+        seed: package.manifest.seed,
+        package_hash: package.hash,
+        schema_hash: package.manifest.schema_hash,
+        data_hash: package.manifest.data_hash,
+        metrics: serde_json::to_value(&package.metrics)
+            .map_err(|e| invalid(format!("the package's figures: {e}")))?,
+    };
+    let owner = reach::owner();
+    let order = Order { owner: &owner, at_unix_ms: screen.now_unix_ms };
+    let version = place.make().await?.add(&addition, order).await?;
+    screen.show(&version, |v| {
+        let parent =
+            v.parent.map_or_else(|| "no champion yet".into(), |p| format!("champion: version {p}"));
+        format!("{} version {}; {parent}", v.name, v.version)
+    })
+}
