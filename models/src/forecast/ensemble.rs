@@ -34,7 +34,7 @@ const SMOOTH: [f64; 2] = [0.3, 0.07];
 /// Values that the plain smoothings and the mean look back at.
 const SMOOTH_VALUES: usize = 512;
 /// Errors that the bounds of one range rest on.
-const ERRORS_KEPT: usize = 300;
+const ERRORS_KEPT: usize = 800;
 /// Outcomes that one range learns its weights from.
 const OUTCOMES_KEPT: usize = 600;
 

@@ -9,7 +9,7 @@ use super::{
 /// How it is fitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HarmonicConfig {
-    /// Rows for each range of leads: bounds the cost.
+    /// Moments of the history that it learns from, each a row for every range of leads: bounds the cost.
     pub rows_max: usize,
     /// Shrinkage, see [`Linear::fit`].
     pub ridge: f64,
@@ -23,13 +23,11 @@ pub struct HarmonicConfig {
 
 impl Default for HarmonicConfig {
     fn default() -> Self {
-        Self { rows_max: 1_000, ridge: 0.01, rounds: 5, waves: 3, seasons_max: 42 }
+        Self { rows_max: 600, ridge: 0.01, rounds: 4, waves: 3, seasons_max: 42 }
     }
 }
 
-/// Leads of one range that rows are made for.
-const LEADS_MAX: usize = 4;
-/// Fewer rows than this for each weight say nothing.
+/// Fewer rows than this say nothing.
 const ROWS_MIN: usize = 40;
 
 /// Fitted to one series.
@@ -42,12 +40,13 @@ pub struct Harmonic {
     used: Vec<usize>,
 }
 
-/// Ranges of leads that are treated alike, by their last lead: ever wider, and never across seasons' ends.
+/// Ranges of leads that are treated alike, by their last lead: each twice as long as the one before, none longer than half a season or across the
+/// end of a season.
 pub fn lead_ranges(horizon: usize, season: usize) -> Vec<usize> {
     let mut ranges = Vec::new();
     let mut last = 0;
     while last < horizon {
-        let step = (last / 2).max(1);
+        let step = if season > 3 { last.clamp(1, season.div_ceil(2)) } else { last.max(1) };
         let season_end = (last / season.max(1) + 1) * season.max(1);
         let next = last + step;
         last = if season > 3 && next > season_end { season_end } else { next };
@@ -67,39 +66,49 @@ impl Harmonic {
     ) -> Option<Self> {
         let used = used(&of.layout().names());
         let mut fitted = Self { config, ranges: Vec::new(), used };
-        let (mut first, season) = (1, of.layout().season);
+        let season = of.layout().season;
+        let begin =
+            (2 * season).max(4).max(end.saturating_sub(config.seasons_max * season.max(24)));
+        let room = end.checked_sub(begin)?;
+        let count = config.rows_max.min(room);
+        // Evenly over the history, but not at the same places of the season.
+        let place = |i: usize| {
+            let at = (i as f64 + (i as f64 * 0.618_033_988_749_894_9).fract()) / count as f64;
+            begin + (at * room as f64) as usize
+        };
+        let seen = (0..count).map(place).filter_map(|origin| Some((origin, of.view(origin)?)));
+        let views: Vec<(usize, View<'_>)> = seen.collect();
+        let mut first = 1;
         for last in lead_ranges(horizon, season) {
-            let Some(linear) = fitted.fit_range(of, end, first, last) else { break };
+            let Some(linear) = fitted.fit_range(of, &views, end, first..=last) else { break };
             fitted.ranges.push((last, linear));
             first = last + 1;
         }
         (!fitted.ranges.is_empty()).then_some(fitted)
     }
 
-    fn fit_range(&self, of: &Viewed<'_>, end: usize, first: usize, last: usize) -> Option<Linear> {
-        let season = of.layout().season;
-        let begin =
-            (2 * season).max(4).max(end.saturating_sub(self.config.seasons_max * season.max(24)));
-        let room = end.checked_sub(last + begin)?;
-        let count = (last - first + 1).min(LEADS_MAX);
-        let origins = (self.config.rows_max / count).min(room);
-        if origins * count < ROWS_MIN {
-            return None;
-        }
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        let mut row = Vec::new();
-        for i in 0..origins {
-            // Evenly over the history, but not at the same places of the season.
-            let at = (i as f64 + (i as f64 * 0.618_033_988_749_894_9).fract()) / origins as f64;
-            let origin = begin + (at * room as f64) as usize;
-            let Some(view) = of.view(origin) else { continue };
-            for k in 0..count {
-                let lead = first + (k * (last - first)) / (count - 1).max(1);
-                row.clear();
-                self.row(&view, lead, origin, &mut row, of);
-                rows.extend(&row);
-                targets.push((of.value(origin + lead - 1) - view.base(lead)) / view.scale);
+    fn fit_range(
+        &self,
+        of: &Viewed<'_>,
+        views: &[(usize, View<'_>)],
+        end: usize,
+        leads: std::ops::RangeInclusive<usize>,
+    ) -> Option<Linear> {
+        let (mut rows, mut targets, mut row) = (Vec::new(), Vec::new(), Vec::new());
+        let span = leads.end() - leads.start() + 1;
+        for (number, (origin, view)) in views.iter().enumerate() {
+            // Leads of the range take turns, out of step with the season.
+            let lead = leads.start() + (number * 7_919) % span;
+            if origin + lead > end {
+                continue;
             }
+            row.clear();
+            self.row(view, lead, *origin, &mut row, of);
+            rows.extend(&row);
+            targets.push((of.value(origin + lead - 1) - view.base(lead)) / view.scale);
+        }
+        if targets.len() < ROWS_MIN {
+            return None;
         }
         Linear::fit(&rows, row.len(), &targets, self.config.ridge, self.config.rounds)
     }
@@ -217,7 +226,7 @@ mod tests {
         assert_eq!(ranges.last(), Some(&48));
         assert!(ranges.contains(&24) && ranges.windows(2).all(|w| w[0] < w[1]), "{ranges:?}");
         assert_eq!(lead_ranges(1, 1_440), [1]);
-        assert!(lead_ranges(1_440, 1_440).len() < 24);
+        assert_eq!(lead_ranges(1_440, 1_440).len(), 12);
     }
 
     #[test]

@@ -283,7 +283,7 @@ fn speak(global: &GlobalModel, history: &[f64]) -> Spoken {
 fn back_test(viewed: &Viewed<'_>, history: &[f64], scale: f64) -> Vec<f64> {
     let mut tested = vec![scale; HOURLY_HORIZON];
     let Some(end) = history.len().checked_sub(HOURLY_HORIZON + 3 * DAY) else { return tested };
-    let config = HarmonicConfig { rounds: 2, rows_max: 500, ..HarmonicConfig::default() };
+    let config = HarmonicConfig { rounds: 2, rows_max: 300, ..HarmonicConfig::default() };
     let Some(fit) = Harmonic::fit(viewed, end, HOURLY_HORIZON, config) else { return tested };
     let leads: Vec<usize> = (1..=HOURLY_HORIZON).collect();
     let mut offs = vec![0.0; HOURLY_HORIZON];
