@@ -1,8 +1,10 @@
 //! The exact optimum by mixed integer programming: one variable for each shard and places it may have.
 
+use std::{sync::mpsc, thread, time::Duration};
+
 use good_lp::{
-    Expression, ProblemVariables, ResolutionError, Solution, SolutionStatus, SolverModel, Variable,
-    WithTimeLimit, constraint, microlp, variable,
+    Expression, ProblemVariables, ResolutionError, Solution, SolverModel, Variable, constraint,
+    microlp, variable,
 };
 use isobar_models::placement::{NodeUse, Placement, Problem, Seats, Weights, evaluate, node_uses};
 
@@ -77,7 +79,12 @@ pub fn optimum(problem: &Problem, known: Option<&Placement>, time_limit_s: f64) 
         }
     }
     let variables = (all, choices.iter().map(Vec::len).sum());
-    let (placement, certain) = solve_exactly(problem, choices, time_limit_s, known)?;
+    let (placement, certain) = match solve_within(problem, choices, time_limit_s) {
+        Some(Ok(placement)) => (placement, true),
+        // Nothing is left but what costs as much as the known one.
+        Some(Err(ResolutionError::Infeasible)) => (known?.clone(), true),
+        Some(Err(_)) | None => (known?.clone(), false),
+    };
     Some(Exact { placement, certain, bound_ms_per_s, variables })
 }
 
@@ -151,13 +158,23 @@ fn dual(problem: &Problem, choices: &[Vec<Choice>], most: f64) -> (f64, Prices) 
     best
 }
 
+/// `None` when the time is up. The solver cannot be stopped: its thread is then left to itself until the test ends.
+fn solve_within(
+    problem: &Problem,
+    choices: Vec<Vec<Choice>>,
+    time_limit_s: f64,
+) -> Option<Result<Placement, ResolutionError>> {
+    let (answer, answered) = mpsc::channel();
+    let problem = problem.clone();
+    thread::spawn(move || answer.send(solve_exactly(&problem, choices)));
+    answered.recv_timeout(Duration::from_secs_f64(time_limit_s)).ok()
+}
+
 /// The mixed integer program over the choices that are left.
 fn solve_exactly(
     problem: &Problem,
     choices: Vec<Vec<Choice>>,
-    time_limit_s: f64,
-    known: Option<&Placement>,
-) -> Option<(Placement, bool)> {
+) -> Result<Placement, ResolutionError> {
     let mut variables = ProblemVariables::new();
     let mut objective = Expression::from(0.0);
     let nodes = problem.nodes.len();
@@ -182,7 +199,7 @@ fn solve_exactly(
     for o in &over {
         objective += problem.weights.overload_ms * *o;
     }
-    let mut model = variables.minimise(objective).using(microlp).with_time_limit(time_limit_s);
+    let mut model = variables.minimise(objective).using(microlp);
     for list in &chosen {
         let one: Expression = list.iter().map(|(x, _)| *x).sum();
         model = model.with(constraint!(one == 1));
@@ -194,18 +211,10 @@ fn solve_exactly(
         let most = node.size_bytes_max as f64 / f64::from(1 << 20);
         model = model.with(constraint!(mib[n].clone() <= most));
     }
-    let (solution, certain) = match model.solve() {
-        Ok(solution) => {
-            let certain = matches!(solution.status(), SolutionStatus::Optimal);
-            (solution, certain)
-        }
-        // Without time for a first solution there is still the known one.
-        Err(ResolutionError::Infeasible) => return known.map(|k| (k.clone(), true)),
-        Err(_) => return known.map(|k| (k.clone(), false)),
-    };
+    let solution = model.solve()?;
     let pick = |list: Vec<(Variable, Choice)>| {
-        list.into_iter().find(|(x, _)| solution.value(*x) > 0.5).map(|(_, c)| c.seats)
+        let one = list.into_iter().find(|(x, _)| solution.value(*x) > 0.5);
+        one.map(|(_, choice)| choice.seats).expect("one of each list, by the constraint")
     };
-    let placement = Placement { seats: chosen.into_iter().map(pick).collect::<Option<_>>()? };
-    Some((placement, certain))
+    Ok(Placement { seats: chosen.into_iter().map(pick).collect() })
 }
