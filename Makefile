@@ -1,6 +1,6 @@
 # Thin on purpose: what a target does is a command you can type yourself. `make` alone lists them.
 # ARGS goes to the program: make demo ARGS='--seconds 60 -o json'
-.PHONY: help setup demo test lint fmt bench soak sim planted fuzz docs
+.PHONY: help setup demo models test lint fmt bench soak sim planted fuzz docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 14
@@ -11,6 +11,10 @@ setup: ## install what is missing outside cargo (through apt when allowed), or s
 demo: ## five nodes, three regions, a controller that learns: about two minutes
 	@scripts/setup build && cargo build -p isobar-cli --bin isobar
 	@cargo run -q -p isobar-cli --bin isobar -- demo $(ARGS)
+
+models: ## train and judge every model on the sets in ../shared/datasets (ARGS=--data-root=DIR), write docs/src/models.md
+	@scripts/setup build && cargo build -p isobar-cli --bin isobar
+	@cargo run -q -p isobar-cli --bin isobar -- model survey $(ARGS)
 
 test: ## formatting and every test, with a throw-away PostgreSQL
 	@scripts/setup test && cargo fmt --all --check

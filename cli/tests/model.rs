@@ -199,3 +199,100 @@ fn a_version_is_exported_as_mlflow_has_it() {
     let alias = bench.path("mlruns/models/shape/aliases/champion");
     assert_eq!(fs::read_to_string(alias).expect("read"), "1");
 }
+
+/// One hour of requests that come in waves, as a file of arrivals.
+fn arrivals(folder: &Path) {
+    fs::create_dir_all(folder).expect("made");
+    let mut text = String::from("TIMESTAMP,ContextTokens,GeneratedTokens\n");
+    for second in 0..3_600_u32 {
+        let wave = 2.0 + (f64::from(second) / 60.0).sin();
+        for part in 0..wave.round() as u32 {
+            let (minute, second) = (second / 60, second % 60);
+            text += &format!("2023-11-16 18:{minute:02}:{second:02}.{part}00,10,20\n");
+        }
+    }
+    fs::write(folder.join("hour.csv"), text).expect("written");
+}
+
+/// Names and contents of a folder's files.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
+    let mut files: Vec<PathBuf> = files.collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        (path.strip_prefix(folder).expect("below").into(), fs::read(&path).expect("read"))
+    };
+    files.into_iter().map(read).collect()
+}
+
+#[test]
+fn the_same_data_and_seed_give_the_same_bytes_and_a_judgement_becomes_a_page() {
+    let bench = Bench::new();
+    arrivals(&bench.path("hour"));
+    let data = bench.path("hour").display().to_string();
+    let train = |name: &str| {
+        let out = bench.path(name).display().to_string();
+        let trained = isobar(["model", "train", "forecast", "--data", &data, "--out", &out]);
+        assert!(trained.status.success(), "{}", text(&trained.stderr));
+        bench.path(name)
+    };
+    let (one, two) = (train("one"), train("two"));
+    assert_eq!(contents(&one), contents(&two));
+    let report = bench.path("report.html");
+    let judged = bench.model(&[
+        "evaluate",
+        &one.display().to_string(),
+        "--data",
+        &data,
+        "--report",
+        &report.display().to_string(),
+    ]);
+    assert!(judged["metrics"]["mase"].as_f64().is_some_and(|mase| mase > 0.0), "{judged}");
+    assert!(judged["baselines"]["naive"]["mase"].is_number(), "{judged}");
+    let page = fs::read_to_string(report).expect("written");
+    assert!(page.contains("<svg") && !page.contains("<script"), "a page that runs nothing");
+}
+
+#[test]
+fn a_survey_measures_what_is_there_names_the_rest_and_goes_on_where_it_was() {
+    let bench = Bench::new();
+    arrivals(&bench.path("root/azure_llm_arrivals"));
+    let [root, work, page] =
+        ["root", "work", "models.md"].map(|p| bench.path(p).display().to_string());
+    let survey = |more: &[&str]| {
+        let args = [
+            "model",
+            "survey",
+            "--data-root",
+            &root,
+            "--work",
+            &work,
+            "--page",
+            &page,
+            "-o",
+            "json",
+        ];
+        let done = isobar([&args[..], more].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let document: Value = serde_json::from_slice(&done.stdout).expect("one document");
+        (document["measured"].as_u64().expect("a number"), text(&done.stderr))
+    };
+    let (measured, said) = survey(&["--only", "arrivals"]);
+    assert_eq!(measured, 1, "{said}");
+    let text = fs::read_to_string(&page).expect("written");
+    assert!(
+        text.contains("### azure_llm_arrivals\n\n```sh\nisobar model train forecast"),
+        "{text}"
+    );
+    assert!(text.contains("### nab\n\nNot measured"), "{text}");
+    let kept = Path::new(&work).join("forecast-azure_llm_arrivals.json");
+    let before = fs::metadata(&kept).and_then(|m| m.modified()).expect("kept");
+    let (measured, said) = survey(&["--resume"]);
+    assert_eq!(
+        (measured, before),
+        (1, fs::metadata(&kept).and_then(|m| m.modified()).expect("kept"))
+    );
+    assert!(said.contains("no nab in"), "{said}");
+    let said = refused(["model", "survey", "--only", "nothing", "--work", &work, "--page", &page]);
+    assert!(said.contains("error ISO-1001: ") && said.contains("hazard-lanl_failures"), "{said}");
+}

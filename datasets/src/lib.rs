@@ -10,6 +10,7 @@
 mod arrivals;
 mod audience;
 mod catalog;
+mod civil;
 mod columns;
 mod csv;
 mod error;
@@ -33,6 +34,7 @@ mod zipf;
 pub use arrivals::Arrivals;
 pub use audience::{Audience, audience_from, builtin_audience};
 pub use catalog::{Catalog, Entry, RemoteFile};
+pub use civil::day_of;
 pub use columns::{Columns, Sampled, SetFile, files_of, sample_columns};
 pub use error::{Error, Result};
 pub use failures::{

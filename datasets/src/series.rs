@@ -1,6 +1,7 @@
 //! Time series to forecast, in the formats of the public sets: many series as rows, requests in each second, readings
 //! at even steps, times of single arrivals. A file is recognised by its first lines, whatever its name.
 
+use crate::civil::iso_seconds;
 use crate::csv::Table;
 use crate::error::Result;
 use crate::rates::read_rates;
@@ -104,7 +105,7 @@ fn readings(lines: Lines) -> Result<SeriesFile> {
         // The step is known after a few readings; the others are taken as even.
         if times.len() < 3 {
             let time =
-                seconds(&row[0]).ok_or_else(|| table.bad(format!("`{}` is no time", row[0])));
+                iso_seconds(&row[0]).ok_or_else(|| table.bad(format!("`{}` is no time", row[0])));
             times.push(time?);
         }
         let value: f64 = table.number(&row, row.len() - 1)?;
@@ -130,7 +131,7 @@ fn arrivals(lines: Lines) -> Result<SeriesFile> {
     let mut times: Vec<f64> = Vec::new();
     while let Some(row) = table.next_row()? {
         let text = &row[column];
-        let time = seconds(text).ok_or_else(|| table.bad(format!("`{text}` is no time")))?;
+        let time = iso_seconds(text).ok_or_else(|| table.bad(format!("`{text}` is no time")))?;
         if times.len() == MAX_VALUES {
             return Err(table.bad(format!("more than {MAX_VALUES} arrivals")));
         }
@@ -145,33 +146,6 @@ fn arrivals(lines: Lines) -> Result<SeriesFile> {
         return Err(table.bad("the arrivals span more than a year"));
     }
     Ok(SeriesFile::Arrivals(times))
-}
-
-/// Seconds since 1970 of `2023-11-16 18:17:03.9799600`, whole or broken; a `T` or `Z` does not matter.
-fn seconds(text: &str) -> Option<f64> {
-    let text = text.trim().trim_end_matches('Z');
-    let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, "0:0:0"));
-    let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let mut parts = time.splitn(3, ':');
-    let hour: i64 = parts.next()?.parse().ok()?;
-    let minute: i64 = parts.next()?.parse().ok()?;
-    let second: f64 = parts.next().map_or(Some(0.0), |part| part.parse().ok())?;
-    let legal = (1..=9_999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && (0..24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0.0..61.0).contains(&second);
-    if !legal {
-        return None;
-    }
-    // Days of the civil calendar, the year beginning in March (Hinnant).
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    Some((days * 86_400 + hour * 3_600 + minute * 60) as f64 + second)
 }
 
 #[cfg(test)]
@@ -219,13 +193,5 @@ mod tests {
             assert!(matches!(read(bad), Err(Error::Line { line: 2, .. })), "{bad}");
         }
         assert!(read("timestamp,cpu\n2017-01-01 00:00:00,1\n2017-01-01 00:00:00,1\n").is_err());
-    }
-
-    #[test]
-    fn days_are_counted_right() {
-        assert_eq!(seconds("1970-01-01 00:00:01"), Some(1.0));
-        assert_eq!(seconds("2000-03-01T00:00:00Z"), Some(951_868_800.0));
-        assert_eq!(seconds("2024-02-29 12:00:00.5"), Some(1_709_208_000.5));
-        assert_eq!(seconds("2024-02-29 25:00:00"), None);
     }
 }

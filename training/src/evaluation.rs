@@ -88,6 +88,24 @@ impl Evaluation {
     }
 }
 
+/// All figures by their names; those of groups with the group's name and a dot before theirs.
+pub fn flat(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    for (name, metric) in metrics {
+        match metric {
+            Metric::Number(value) => {
+                all.insert(name.clone(), *value);
+            }
+            Metric::Group(group) => {
+                all.extend(
+                    flat(group).into_iter().map(|(below, v)| (format!("{name}.{below}"), v)),
+                );
+            }
+        }
+    }
+    all
+}
+
 /// The groups inside a figure's group, where all that it holds are groups of numbers.
 fn nested(metrics: &Metrics) -> Units {
     let groups = metrics.iter().filter_map(|(_, metric)| match metric {

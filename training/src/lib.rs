@@ -21,11 +21,12 @@ mod random;
 pub mod ranking;
 pub mod report;
 pub mod split;
+pub mod survey;
 mod tasks;
 
 pub use curve::{Curve, Curves, Series, Shape, reliability};
 pub use error::{Error, Result};
-pub use evaluation::{Evaluation, Metric, Metrics, Units, lower_is_better, ratio};
+pub use evaluation::{Evaluation, Metric, Metrics, Units, flat, lower_is_better, ratio};
 pub use judge::{judge, set_beside};
 pub use package::{Feature, Signature};
 pub use progress::{Progress, Silent};

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config::RaftTiming,
     consensus::raft::shared_log::{FlusherConfig, SharedLog},
-    engine::{Engine, EngineRead, MemoryEngine, Space},
+    engine::{EngineRead, MemoryEngine, Space},
     members::Members,
     merge::{MergeAnswer, MergeCall},
     registry::tests::{descriptor, lead, leading, member},

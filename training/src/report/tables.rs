@@ -2,10 +2,10 @@
 
 use super::page::{escape, number};
 use crate::{
-    Evaluation, Metric, Metrics,
+    Evaluation,
     bootstrap::UNITS_FEW,
     drift::{DRIFTED_ABOVE, Drift, STEADY_BELOW},
-    lower_is_better,
+    flat, lower_is_better,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,25 +15,12 @@ use std::{
 /// Rows of one table.
 const ROWS_MAX: usize = 400;
 
-fn flat(metrics: &Metrics, prefix: &str, all: &mut BTreeMap<String, f64>) {
-    for (name, metric) in metrics {
-        match metric {
-            Metric::Number(value) => {
-                all.insert(format!("{prefix}{name}"), *value);
-            }
-            Metric::Group(group) => flat(group, &format!("{prefix}{name}."), all),
-        }
-    }
-}
-
 /// All figures, one column a side.
 pub(super) fn figures(evaluation: &Evaluation) -> String {
     let mut sides: Vec<(&str, BTreeMap<String, f64>)> = Vec::new();
     let baselines = evaluation.baselines.iter().map(|(name, metrics)| (name.as_str(), metrics));
     for (name, metrics) in [("the model", &evaluation.metrics)].into_iter().chain(baselines) {
-        let mut all = BTreeMap::new();
-        flat(metrics, "", &mut all);
-        sides.push((name, all));
+        sides.push((name, flat(metrics)));
     }
     let names: BTreeSet<&String> = sides.iter().flat_map(|(_, all)| all.keys()).collect();
     let mut text = String::from("<div class=\"wide\"><table><tr><th>figure</th>");

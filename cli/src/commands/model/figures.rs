@@ -2,9 +2,9 @@
 
 use crate::screen::table;
 use isobar_training::{
-    Evaluation, Metric, Metrics,
+    Evaluation, Metrics,
     bootstrap::{Intervals, UNITS_FEW},
-    lower_is_better,
+    flat, lower_is_better,
 };
 
 /// Lines of figures shown; -o json has them all.
@@ -12,17 +12,7 @@ const LINES_MAX: usize = 200;
 
 /// Names and values of all figures; those of groups with the group's name before theirs.
 pub(super) fn figures(metrics: &Metrics) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for (name, metric) in metrics {
-        match metric {
-            Metric::Number(value) => all.push((name.clone(), format!("{value:.4}"))),
-            Metric::Group(group) => {
-                let inner = figures(group).into_iter();
-                all.extend(inner.map(|(below, value)| (format!("{name}.{below}"), value)));
-            }
-        }
-    }
-    all
+    flat(metrics).into_iter().map(|(name, value)| (name, format!("{value:.4}"))).collect()
 }
 
 /// One line a figure: the model's, then each baseline's.

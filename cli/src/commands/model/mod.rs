@@ -11,6 +11,7 @@ mod list;
 mod place;
 mod promote;
 mod rollback;
+mod survey;
 mod train;
 
 use crate::{args::Global, failure::Outcome, screen::Screen};
@@ -39,6 +40,8 @@ pub enum Model {
     Explain(explain::Explain),
     /// Compare data with those a package was trained on
     Drift(drift::Drift),
+    /// Train and judge every task on the sets below a folder, and write the page of figures
+    Survey(survey::Survey),
     /// Write a registered version for another tool
     Export(export::Export),
 }
@@ -56,6 +59,7 @@ pub async fn run(verb: Model, global: &Global, screen: &mut Screen<'_>) -> Outco
         Model::Explain(args) => explain::run(&args, global, screen).await,
         Model::Drift(args) => drift::run(&args, global, screen).await,
         Model::Export(args) => export::run(&args, global, screen).await,
+        Model::Survey(args) => survey::run(&args, global, screen),
     }
 }
 

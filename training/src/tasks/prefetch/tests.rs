@@ -1,7 +1,7 @@
 //! The lesson as a whole, on small made traces.
 
 use super::*;
-use crate::Silent;
+use crate::{Silent, flat};
 use std::fs;
 
 /// Loops over scattered keys, with other traffic between: nothing for LRU, everything for successors.
@@ -51,6 +51,8 @@ fn trained_and_judged_it_beats_its_baselines_and_repeats() {
         assert!(lru("loops", name) < 0.1);
     }
     assert!(of("loops", "precision") > 0.7 && of("loops", "shuffled_precision") > 0.7);
+    let least = |metrics: &Metrics| flat(metrics)["least_above_lru"];
+    assert!((0.0..0.55).contains(&least(&evaluation.metrics)), "{}", least(&evaluation.metrics));
     // Requests that follow each other on the disk: the length tells where the next one begins.
     assert!(of("blocks", "hit_ratio") > 0.99 && of("blocks", "precision") > 0.99);
     assert_eq!(of("blocks", "lru_hit_ratio"), 0.0);
