@@ -53,13 +53,13 @@ impl Bench {
             card: "Planted for a test.".into(),
             curves: [("reliability".into(), reliability)].into(),
         };
-        let lesson = Task::Characterize.lesson();
+        let lesson = Task::Forecast.lesson();
         let data = [self.path("set")];
         let sample = lesson.features(&data, 1_000, &mut isobar_training::Silent).expect("a table");
         let reference = isobar_training::drift::Reference::of(&sample);
         let evidence = Evidence { sources: vec![fingerprint(&data[0]).expect("files")], reference };
         let folder = self.path(name);
-        package::write_with(&folder, Task::Characterize, 5, &trained, &evidence).expect("written");
+        package::write_with(&folder, Task::Forecast, 5, &trained, &evidence).expect("written");
         folder.display().to_string()
     }
 

@@ -53,10 +53,15 @@ fn halves(trial: &Trial) -> (ShardEntry, ShardEntry) {
         for (shard, node) in [(&shards[0], LEFT), (&shards[1], RIGHT)] {
             make_leader_of(cluster, TABLE.name, node, Some(shard.shard_id)).await;
         }
-        let mut shards = cluster.shards(TABLE.name).await;
-        shards.sort_by(|a, b| a.range.cmp(&b.range));
-        let right = shards.pop().expect("two");
-        (shards.pop().expect("two"), right)
+        loop {
+            let mut shards = cluster.shards(TABLE.name).await;
+            shards.sort_by(|a, b| a.range.cmp(&b.range));
+            // A node that was just started may tell of the time before the cut.
+            if let Ok([left, right]) = <[ShardEntry; 2]>::try_from(shards) {
+                return (left, right);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     })
 }
 

@@ -1,12 +1,8 @@
-//! The exact optimum by mixed integer programming: one variable for each shard and places it may have.
+//! The exact optimum by branch and bound, with Lagrangian prices for the nodes' room.
 
-use std::{sync::mpsc, thread, time::Duration};
-
-use good_lp::{
-    Expression, ProblemVariables, ResolutionError, Solution, SolverModel, Variable, constraint,
-    microlp, variable,
+use isobar_models::placement::{
+    Node, NodeUse, Placement, Problem, Seats, Weights, evaluate, node_uses,
 };
-use isobar_models::placement::{NodeUse, Placement, Problem, Seats, Weights, evaluate, node_uses};
 
 /// Places of a shard: what they cost without the nodes' part, and what they put on each node.
 struct Choice {
@@ -57,35 +53,30 @@ pub struct Exact {
     pub certain: bool,
     /// A lower bound of the objective, milliseconds waited per second.
     pub bound_ms_per_s: f64,
-    /// Binary variables of the full problem, and those that were not ruled out before it was solved.
-    pub variables: (usize, usize),
 }
 
-/// The best placement, or `None` if there is none. A known placement only serves to rule out choices that no better one
-/// can contain: those that cost more than the whole gap at the prices of the dual problem.
-pub fn optimum(problem: &Problem, known: Option<&Placement>, time_limit_s: f64) -> Option<Exact> {
-    let mut choices: Vec<Vec<Choice>> =
+/// The best placement, or `None` if there is none. A known placement only serves to leave out what no better one can
+/// contain. Without it nothing is priced and nothing left out: every placement is tried.
+pub fn optimum(problem: &Problem, known: Option<&Placement>, steps: u64) -> Option<Exact> {
+    let choices: Vec<Vec<Choice>> =
         (0..problem.shards.len()).map(|s| choices(problem, s)).collect();
-    let all = choices.iter().map(Vec::len).sum();
-    let mut bound_ms_per_s = 0.0;
-    if let Some(placement) = known {
-        let cost = evaluate(problem, placement).expect("of this problem");
-        let most = cost.objective_ns_per_s as f64 / 1e6;
-        let (bound, prices) = dual(problem, &choices, most);
-        bound_ms_per_s = bound;
-        for list in &mut choices {
-            let least = list.iter().map(|c| prices.of(c)).fold(f64::MAX, f64::min);
-            list.retain(|c| bound + prices.of(c) - least <= most * (1.0 + 1e-9));
-        }
-    }
-    let variables = (all, choices.iter().map(Vec::len).sum());
-    let (placement, certain) = match solve_within(problem, choices, time_limit_s) {
-        Some(Ok(placement)) => (placement, true),
-        // Nothing is left but what costs as much as the known one.
-        Some(Err(ResolutionError::Infeasible)) => (known?.clone(), true),
-        Some(Err(_)) | None => (known?.clone(), false),
+    let Some(known) = known else {
+        let free = Prices(vec![[0.0; 3]; problem.nodes.len()]);
+        let mut search = Search::new(problem, &choices, &free, steps);
+        search.place(0.0);
+        let (placement, certain) = (search.placement()?, search.steps_left > 0);
+        return Some(Exact { placement, certain, bound_ms_per_s: f64::MIN });
     };
-    Some(Exact { placement, certain, bound_ms_per_s, variables })
+    let cost = evaluate(problem, known).expect("of this problem");
+    let most = cost.objective_ns_per_s as f64 / 1e6;
+    let (bound_ms_per_s, prices) = dual(problem, &choices, most);
+    let mut search = Search::new(problem, &choices, &prices, steps);
+    // One that costs the same is found again, so that what is returned was found here.
+    search.best.0 = most * (1.0 + 1e-9);
+    search.place(0.0);
+    let certain = search.steps_left > 0;
+    let placement = search.placement().unwrap_or_else(|| known.clone());
+    Some(Exact { placement, certain, bound_ms_per_s })
 }
 
 /// What nodes take: per request above the target, per request at all, per MiB.
@@ -95,6 +86,12 @@ struct Prices(Vec<[f64; 3]>);
 fn used(choice: &Choice, n: usize) -> [f64; 3] {
     let load = choice.uses[n].load_milli_per_s as f64 / 1e3;
     [load, load, choice.uses[n].size_bytes as f64 / f64::from(1 << 20)]
+}
+
+/// What each node has of it.
+fn room(node: &Node) -> [f64; 3] {
+    let mib = node.size_bytes_max as f64 / f64::from(1 << 20);
+    [node.requests_per_s_target, node.requests_per_s_max, mib]
 }
 
 impl Prices {
@@ -108,12 +105,7 @@ impl Prices {
 
 /// Subgradients on the explicit lists: not the code that is tested.
 fn dual(problem: &Problem, choices: &[Vec<Choice>], most: f64) -> (f64, Prices) {
-    let room = |n: usize| {
-        let node = &problem.nodes[n];
-        let mib = node.size_bytes_max as f64 / f64::from(1 << 20);
-        [node.requests_per_s_target, node.requests_per_s_max, mib]
-    };
-    let rooms: Vec<[f64; 3]> = (0..problem.nodes.len()).map(room).collect();
+    let rooms: Vec<[f64; 3]> = problem.nodes.iter().map(room).collect();
     let mut prices = Prices(vec![[0.0; 3]; rooms.len()]);
     let mut way = prices.0.clone();
     let (mut best, mut step, mut quiet) = ((f64::MIN, prices.clone()), 1.0, 0);
@@ -158,63 +150,108 @@ fn dual(problem: &Problem, choices: &[Vec<Choice>], most: f64) -> (f64, Prices) 
     best
 }
 
-/// `None` when the time is up. The solver cannot be stopped: its thread is then left to itself until the test ends.
-fn solve_within(
-    problem: &Problem,
-    choices: Vec<Vec<Choice>>,
-    time_limit_s: f64,
-) -> Option<Result<Placement, ResolutionError>> {
-    let (answer, answered) = mpsc::channel();
-    let problem = problem.clone();
-    thread::spawn(move || answer.send(solve_exactly(&problem, choices)));
-    answered.recv_timeout(Duration::from_secs_f64(time_limit_s)).ok()
+/// Depth first, the shard with the fewest choices first, its cheapest choice first; a branch is left when what it must
+/// cost at the prices is no less than the best placement found.
+struct Search<'a> {
+    problem: &'a Problem,
+    /// The shards' numbers, in the order in which they are placed.
+    order: Vec<usize>,
+    /// Choices of each, with what they cost at the prices, cheapest first.
+    choices: Vec<Vec<(f64, &'a Choice)>>,
+    /// What the shards from each place in the order on cost at least.
+    least: Vec<f64>,
+    /// What the prices give back for the nodes' room.
+    back: f64,
+    /// Requests and MiB of each node so far.
+    taken: Vec<[f64; 2]>,
+    chosen: Vec<usize>,
+    best: (f64, Option<Vec<usize>>),
+    steps_left: u64,
 }
 
-/// The mixed integer program over the choices that are left.
-fn solve_exactly(
-    problem: &Problem,
-    choices: Vec<Vec<Choice>>,
-) -> Result<Placement, ResolutionError> {
-    let mut variables = ProblemVariables::new();
-    let mut objective = Expression::from(0.0);
-    let nodes = problem.nodes.len();
-    let (mut load, mut mib) =
-        (vec![Expression::from(0.0); nodes], vec![Expression::from(0.0); nodes]);
-    let mut chosen: Vec<Vec<(Variable, Choice)>> = Vec::new();
-    for list in choices {
-        let mut with = Vec::new();
-        for choice in list {
-            let x = variables.add(variable().binary());
-            objective += choice.cost_ms_per_s * x;
-            for n in 0..nodes {
-                let [requests, _, size] = used(&choice, n);
-                load[n] += requests * x;
-                mib[n] += size * x;
-            }
-            with.push((x, choice));
+impl<'a> Search<'a> {
+    fn new(problem: &'a Problem, choices: &'a [Vec<Choice>], prices: &Prices, steps: u64) -> Self {
+        let mut order: Vec<usize> = (0..choices.len()).collect();
+        order.sort_by_key(|s| choices[*s].len());
+        let priced = |s: &usize| {
+            let mut list: Vec<(f64, &Choice)> =
+                choices[*s].iter().map(|choice| (prices.of(choice), choice)).collect();
+            list.sort_by(|a, b| a.0.total_cmp(&b.0));
+            list
+        };
+        let priced: Vec<_> = order.iter().map(priced).collect();
+        let mut least = vec![0.0; priced.len() + 1];
+        for (s, list) in priced.iter().enumerate().rev() {
+            least[s] = least[s + 1] + list.first().map_or(f64::INFINITY, |(price, _)| *price);
         }
-        chosen.push(with);
+        let back = prices
+            .0
+            .iter()
+            .zip(&problem.nodes)
+            .map(|(price, node)| price.iter().zip(room(node)).map(|(p, r)| p * r).sum::<f64>());
+        let back = back.sum();
+        Self {
+            problem,
+            order,
+            choices: priced,
+            least,
+            back,
+            taken: vec![[0.0; 2]; problem.nodes.len()],
+            chosen: Vec::new(),
+            best: (f64::INFINITY, None),
+            steps_left: steps,
+        }
     }
-    let over: Vec<Variable> = (0..nodes).map(|_| variables.add(variable().min(0.0))).collect();
-    for o in &over {
-        objective += problem.weights.overload_ms * *o;
+
+    /// What a full placement costs; infinite where it does not fit.
+    fn cost(&self) -> f64 {
+        let own = self.chosen.iter().zip(&self.choices).map(|(at, list)| list[*at].1.cost_ms_per_s);
+        let nodes = self.problem.nodes.iter().zip(&self.taken).map(|(node, [load, mib])| {
+            let [target, most, size] = room(node);
+            let fits = *load <= most * (1.0 + 1e-12) && *mib <= size * (1.0 + 1e-12);
+            let over = self.problem.weights.overload_ms * (load - target).max(0.0);
+            if fits { over } else { f64::INFINITY }
+        });
+        own.sum::<f64>() + nodes.sum::<f64>()
     }
-    let mut model = variables.minimise(objective).using(microlp);
-    for list in &chosen {
-        let one: Expression = list.iter().map(|(x, _)| *x).sum();
-        model = model.with(constraint!(one == 1));
+
+    fn take(&mut self, choice: &Choice, sign: f64) {
+        for (n, taken) in self.taken.iter_mut().enumerate() {
+            let [load, _, mib] = used(choice, n);
+            taken[0] += sign * load;
+            taken[1] += sign * mib;
+        }
     }
-    for (n, node) in problem.nodes.iter().enumerate() {
-        let extra: Expression = load[n].clone() - over[n];
-        model = model.with(constraint!(extra <= node.requests_per_s_target));
-        model = model.with(constraint!(load[n].clone() <= node.requests_per_s_max));
-        let most = node.size_bytes_max as f64 / f64::from(1 << 20);
-        model = model.with(constraint!(mib[n].clone() <= most));
+
+    fn place(&mut self, paid: f64) {
+        let s = self.chosen.len();
+        if s == self.choices.len() {
+            let cost = self.cost();
+            if cost < self.best.0 {
+                self.best = (cost, Some(self.chosen.clone()));
+            }
+            return;
+        }
+        for at in 0..self.choices[s].len() {
+            let (price, choice) = self.choices[s][at];
+            let bound = paid + price + self.least[s + 1] - self.back;
+            if self.steps_left == 0 || bound >= self.best.0 - 1e-9 * self.best.0.abs() {
+                return;
+            }
+            self.steps_left -= 1;
+            self.take(choice, 1.0);
+            self.chosen.push(at);
+            self.place(paid + price);
+            self.chosen.pop();
+            self.take(choice, -1.0);
+        }
     }
-    let solution = model.solve()?;
-    let pick = |list: Vec<(Variable, Choice)>| {
-        let one = list.into_iter().find(|(x, _)| solution.value(*x) > 0.5);
-        one.map(|(_, choice)| choice.seats).expect("one of each list, by the constraint")
-    };
-    Ok(Placement { seats: chosen.into_iter().map(pick).collect() })
+
+    fn placement(&self) -> Option<Placement> {
+        let mut seats: Vec<Option<Seats>> = vec![None; self.order.len()];
+        for ((s, list), at) in self.order.iter().zip(&self.choices).zip(self.best.1.as_ref()?) {
+            seats[*s] = Some(list[*at].1.seats.clone());
+        }
+        Some(Placement { seats: seats.into_iter().collect::<Option<_>>()? })
+    }
 }

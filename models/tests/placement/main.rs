@@ -21,38 +21,46 @@ fn quantile(values: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
+/// Steps of the exact search; beyond them its lower bound stands for the optimum, which makes gaps look larger.
+const STEPS: u64 = 5_000_000;
+
 #[test]
-fn ruling_choices_out_does_not_change_the_optimum() {
+fn what_is_left_out_does_not_change_the_optimum() {
     for seed in 0..4 {
-        let recipe = Recipe { shards: 8, nodes: 5, regions: 3, slack: 1.4, target: 1.1 };
+        let recipe = Recipe { shards: 6, nodes: 4, regions: 3, slack: 1.4, target: 1.1 };
         let problem = synthetic::problem(&recipe, seed);
-        let found = solve(&problem, &Budget::for_shards(8), seed).expect("solvable");
-        let with = optimum(&problem, Some(&found), 60.0).expect("there is one");
-        let without = optimum(&problem, None, 60.0).expect("there is one");
-        assert!(with.certain && without.certain);
-        assert!(
-            with.variables.1 < with.variables.0 / 2 && without.variables.0 == without.variables.1
-        );
+        let found = solve(&problem, &Budget::for_shards(6), seed).expect("solvable");
+        let with = optimum(&problem, Some(&found), STEPS).expect("there is one");
+        let without = optimum(&problem, None, 10 * STEPS).expect("there is one");
+        assert!(with.certain && without.certain, "{seed}");
         let (a, b) =
             (objective(&problem, &with.placement), objective(&problem, &without.placement));
         assert!((a / b - 1.0).abs() < 1e-6, "{seed}: {a} {b}");
+        assert!(
+            with.bound_ms_per_s * 1e6 <= b * (1.0 + 1e-9),
+            "{seed}: {} {b}",
+            with.bound_ms_per_s
+        );
     }
 }
 
 #[test]
 fn the_gap_is_small_and_bounds_are_bounds() {
     let recipe = Recipe { shards: 24, nodes: 6, regions: 3, slack: 1.3, target: 1.1 };
-    let mut gaps = Vec::new();
+    let (mut gaps, mut proven) = (Vec::new(), 0);
     for seed in 0..12 {
         let problem = synthetic::problem(&recipe, seed);
         let found = solve(&problem, &Budget::for_shards(24), seed).expect("solvable");
-        let best = optimum(&problem, Some(&found), 20.0).expect("there is one");
-        let (found, best) = (objective(&problem, &found), objective(&problem, &best.placement));
+        let exact = optimum(&problem, Some(&found), STEPS).expect("there is one");
+        let (found, best) = (objective(&problem, &found), objective(&problem, &exact.placement));
         let bound = lower_bound(&problem, found as i64, 200).expect("valid") as f64;
         assert!(bound <= best * (1.0 + 1e-9), "{seed}: {bound} {best}");
-        gaps.push(found / best - 1.0);
+        proven += usize::from(exact.certain);
+        let floor = if exact.certain { best } else { exact.bound_ms_per_s * 1e6 };
+        gaps.push(found / floor - 1.0);
     }
     let (median, p95) = (quantile(&gaps, 0.5), quantile(&gaps, 0.95));
+    println!("{proven} of 12 proven, gaps {gaps:?}");
     assert!(median <= 0.02 && p95 <= 0.05, "{gaps:?}");
 }
 
@@ -71,7 +79,7 @@ fn figures() {
         for seed in 0..seeds {
             let problem = synthetic::problem(&recipe, seed);
             let found = solve(&problem, &Budget::for_shards(shards), seed).expect("solvable");
-            let exact = optimum(&problem, Some(&found), 60.0).expect("there is one");
+            let exact = optimum(&problem, Some(&found), 100 * STEPS).expect("there is one");
             let (found, best) =
                 (objective(&problem, &found), objective(&problem, &exact.placement));
             proven += usize::from(exact.certain);

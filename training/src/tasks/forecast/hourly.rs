@@ -1,9 +1,12 @@
 //! Many hourly series, each forecast once over two days: members, their weights and the intervals are learnt from all
 //! series together, on the two days before those that are judged.
 
-use super::sets::{DAY, HOURLY_HORIZON, Hourly, WEEK};
+use super::{
+    drawn,
+    sets::{DAY, HOURLY_HORIZON, Hourly, WEEK},
+};
 use crate::{
-    Error, Metrics, Progress, Result,
+    Curves, Error, Evaluation, Metrics, Progress, Result, Units,
     forecast_metrics::{Said, Tally, mase_scale},
 };
 use isobar_models::{
@@ -28,6 +31,10 @@ const SMAPE_TARGET: f64 = 8.9;
 /// Numbers that the size of errors is foretold from.
 const SIZE_FEATURES: usize = 7;
 const LEVEL: f64 = 0.9;
+/// Series that the report draws.
+const DRAWN: usize = 3;
+/// Whose figures stand side by side.
+const SIDES: [&str; 4] = ["the model", "naive", "seasonal_naive", "mstl_ets"];
 
 /// What is learnt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,30 +186,51 @@ impl HourlyModel {
     }
 
     /// Judges it on what came, beside the baselines.
-    pub(super) fn judge(
-        &self,
-        series: &[Hourly],
-        progress: &mut dyn Progress,
-    ) -> (Metrics, BTreeMap<String, Metrics>, u64) {
-        let mut ours = Tally::default();
-        let mut baselines = [Tally::default(), Tally::default(), Tally::default()];
+    pub(super) fn judge(&self, series: &[Hourly], progress: &mut dyn Progress) -> Evaluation {
+        let mut tallies: [Tally; 4] = Default::default();
+        let mut units: [Units; 4] = Default::default();
+        let mut by_lead = [[0.0; HOURLY_HORIZON]; 4];
+        let mut curves = Curves::new();
         for (number, one) in series.iter().enumerate() {
             progress.step(number as u64, series.len() as u64, &one.id);
             let Some(scale) = mase_scale(&one.history, DAY) else { continue };
-            let spoken = speak(&self.global, &one.history);
-            ours.add(&self.mixed(&spoken, &one.history), &one.came, scale);
+            let ours = self.mixed(&speak(&self.global, &one.history), &one.history);
+            if curves.len() < DRAWN {
+                let curve = drawn::forecast(&one.history, &ours, &one.came, "1 h");
+                curves.insert(format!("forecast.{}", one.id), curve);
+            }
             let plain = |path: Vec<f64>| path.into_iter().map(Said::from).collect::<Vec<_>>();
             let last = one.history.last().copied().unwrap_or(0.0);
             let mstl = mstl(&one.history).unwrap_or_else(|| season(&one.history));
-            let paths = [vec![last; HOURLY_HORIZON], season(&one.history), mstl];
-            for (tally, path) in baselines.iter_mut().zip(paths) {
-                tally.add(&plain(path), &one.came, scale);
+            let baselines = [vec![last; HOURLY_HORIZON], season(&one.history), mstl];
+            let paths = std::iter::once(ours).chain(baselines.map(plain));
+            for (side, path) in paths.enumerate() {
+                let mut tally = Tally::default();
+                tally.add(&path, &one.came, scale);
+                units[side].insert(one.id.clone(), tally.metrics());
+                tallies[side].add(&path, &one.came, scale);
+                for ((sum, said), came) in by_lead[side].iter_mut().zip(&path).zip(&one.came) {
+                    *sum += (said.point - came).abs() / scale / series.len() as f64;
+                }
             }
         }
-        let names = ["naive", "seasonal_naive", "mstl_ets"];
-        let named =
-            names.iter().zip(&baselines).map(|(name, tally)| ((*name).to_owned(), tally.metrics()));
-        (ours.metrics(), named.collect(), (series.len() * HOURLY_HORIZON) as u64)
+        let points = |errors: &[f64; HOURLY_HORIZON]| {
+            errors.iter().enumerate().map(|(at, error)| [(at + 1) as f64, *error]).collect()
+        };
+        let sides = SIDES.into_iter().zip(by_lead.iter().map(points));
+        curves.insert("error_by_lead".into(), drawn::errors("lead, h", sides));
+        let [ours, baselines @ ..] = tallies;
+        let [our_units, baseline_units @ ..] = units;
+        let named = |at: usize| SIDES[at + 1].to_owned();
+        Evaluation {
+            metrics: ours.metrics(),
+            baselines: (0..).map(named).zip(baselines.iter().map(Tally::metrics)).collect(),
+            n: (series.len() * HOURLY_HORIZON) as u64,
+            units: our_units,
+            baseline_units: (0..).map(named).zip(baseline_units).collect(),
+            curves,
+            ..Evaluation::default()
+        }
     }
 }
 
@@ -346,12 +374,13 @@ mod tests {
         let (model, _) = HourlyModel::train(&shown, 3, &mut Silent).expect("long enough");
         model.check().expect("sound");
         let unseen: Vec<Hourly> = (24..48).map(series).collect();
-        let (ours, baselines, n) = model.judge(&unseen, &mut Silent);
+        let judged = model.judge(&unseen, &mut Silent);
+        let (ours, baselines) = (judged.metrics, judged.baselines);
         let number = |metrics: &Metrics, name: &str| match metrics[name] {
             Metric::Number(number) => number,
             Metric::Group(_) => panic!("{name} is a number"),
         };
-        assert_eq!(n, 24 * 48);
+        assert_eq!((judged.n, judged.units.len(), judged.curves.len()), (24 * 48, 24, DRAWN + 1));
         for name in ["mase", "smape"] {
             let (ours, season) = (number(&ours, name), number(&baselines["seasonal_naive"], name));
             assert!(ours < 0.9 * season, "{name}: {ours} {season}");

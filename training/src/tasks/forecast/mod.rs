@@ -1,5 +1,6 @@
 //! Arrivals in the next minutes to days: each series by the members that serve it best, with intervals.
 
+mod drawn;
 mod events;
 mod hourly;
 mod rolling;
@@ -60,7 +61,7 @@ impl Lesson for Forecast {
         let parameters = Parameters::deserialize(parameters);
         let parameters = parameters
             .map_err(|e| Error::Unsuitable(format!("the parameters of the forecast: {e}")))?;
-        let (metrics, baselines, n) = match sets::read(data)? {
+        let judged = match sets::read(data)? {
             Set::Hourly(series) => {
                 let untrained =
                     || Error::Unsuitable("the model was not trained on hourly series".into());
@@ -71,14 +72,7 @@ impl Lesson for Forecast {
             Set::Rolling(series) => rolling::judge(&parameters.rolling, &series, progress),
         };
         let dataset = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy().into_owned();
-        Ok(Evaluation {
-            task: super::Task::Forecast.name().to_owned(),
-            dataset,
-            metrics,
-            baselines,
-            n,
-            ..Evaluation::default()
-        })
+        Ok(Evaluation { task: super::Task::Forecast.name().to_owned(), dataset, ..judged })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Long series, forecast again and again as they go on: trees learn from the training part of all series of one step,
 //! the ensemble of each series learns its weights and intervals while time passes.
 
-use super::{events, sets::Rolling};
+use super::{drawn, events, sets::Rolling};
 use crate::{
-    Error, Metric, Metrics, Progress, Result,
+    Curves, Error, Evaluation, Metric, Metrics, Progress, Result,
     forecast_metrics::{Said, Tally, mase_scale},
 };
 use isobar_models::{
@@ -143,16 +143,16 @@ pub(super) fn judge(
     models: &BTreeMap<String, RollingModel>,
     series: &[Rolling],
     progress: &mut dyn Progress,
-) -> (Metrics, BTreeMap<String, Metrics>, u64) {
+) -> Evaluation {
     let mut by_name: BTreeMap<&str, Judged> = BTreeMap::new();
-    let mut rows = 0;
+    let (mut rows, mut curves) = (0, Curves::new());
     let total = series.len() as u64;
     for (number, one) in series.iter().enumerate() {
         progress.step(number as u64, total, &one.name);
         let model = models.get(&key(one));
         let model = model.filter(|model| model.full.layout() == &layout(one.season));
         let Some(scale) = mase_scale(&one.values[..one.train], one.season) else { continue };
-        for (name, by_horizon) in judge_series(one, model, scale) {
+        for (name, by_horizon) in judge_series(one, model, scale, &mut curves) {
             for ((horizon, _), tally) in one.horizons.iter().zip(by_horizon) {
                 by_name.entry(name).or_default().add(&one.name, horizon, &tally);
             }
@@ -173,10 +173,10 @@ pub(super) fn judge(
     if !planted.is_empty() {
         ours.insert("planted_events".to_owned(), Metric::Group(planted));
     }
-    (ours, all, rows)
+    Evaluation { metrics: ours, baselines: all, n: rows, curves, ..Evaluation::default() }
 }
 
-const OURS: &str = "ours";
+const OURS: &str = "the model";
 
 /// Figures of one forecaster.
 #[derive(Default)]
@@ -230,6 +230,7 @@ fn judge_series(
     series: &Rolling,
     model: Option<&RollingModel>,
     scale: f64,
+    curves: &mut Curves,
 ) -> [(&'static str, Vec<Tally>); 4] {
     let config = ensemble_config(series);
     let boosted =
@@ -245,6 +246,8 @@ fn judge_series(
         moments.extend(origins.into_iter().map(|origin| (origin, number)));
     }
     moments.sort_unstable();
+    let longest = series.horizons.iter().map(|(_, steps)| *steps).max().unwrap_or(1);
+    let mut errors = judged.each_ref().map(|(name, _)| (*name, Vec::new()));
     for (origin, number) in moments {
         let steps = series.horizons[number].1;
         let (history, came) = (&series.values[..origin], &series.values[origin..origin + steps]);
@@ -265,7 +268,18 @@ fn judge_series(
         for ((_, tallies), path) in judged.iter_mut().zip(&paths) {
             tallies[number].add(path, came, scale);
         }
+        if steps == longest {
+            // The last one stays.
+            let curve = drawn::forecast(history, &paths[0], came, &format!("{} s", series.step_s));
+            curves.insert(format!("forecast.{}", series.name), curve);
+            for ((_, points), path) in errors.iter_mut().zip(&paths) {
+                let off = path.iter().zip(came).map(|(said, came)| (said.point - came).abs());
+                let days = (origin * series.step_s as usize) as f64 / 86_400.0;
+                points.push([days, off.sum::<f64>() / steps as f64 / scale]);
+            }
+        }
     }
+    curves.insert(format!("error_over_time.{}", series.name), drawn::errors("day", errors));
     judged
 }
 
@@ -309,8 +323,12 @@ mod tests {
         let series = [series()];
         let models = train(&series, 7, &mut Silent).expect("long enough");
         assert_eq!(models, train(&series, 7, &mut Silent).expect("long enough"), "the same again");
-        let (ours, baselines, rows) = judge(&models, &series, &mut Silent);
-        assert!(rows > 0);
+        let judged = judge(&models, &series, &mut Silent);
+        let (ours, baselines) = (judged.metrics, judged.baselines);
+        assert!(judged.n > 0);
+        let drawn = &judged.curves["forecast.planted"];
+        assert_eq!(drawn.series[2].points.len(), 48, "a day with its interval");
+        assert_eq!(judged.curves["error_over_time.planted"].series.len(), 4);
         for horizon in ["5min", "1h", "1day"] {
             let best =
                 ["naive", "seasonal_naive"].map(|name| figure(&baselines[name], horizon, "mase"));
