@@ -193,7 +193,7 @@ fn a_version_is_exported_as_mlflow_has_it() {
     let to = bench.path("mlruns").display().to_string();
     let run = bench.model(&["export", "shape", "champion", "--mlflow", &to]);
     let run = Path::new(run["run"].as_str().expect("a folder"));
-    assert_eq!(fs::read_to_string(run.join("params/task")).expect("read"), "characterize");
+    assert_eq!(fs::read_to_string(run.join("params/task")).expect("read"), "forecast");
     assert!(fs::read_to_string(run.join("metrics/auc_pr")).expect("read").ends_with(" 0.5 0\n"));
     assert!(run.join("artifacts/model/manifest.json").is_file());
     let alias = bench.path("mlruns/models/shape/aliases/champion");

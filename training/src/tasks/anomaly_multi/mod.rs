@@ -125,12 +125,13 @@ fn candidates() -> Vec<Settings> {
     ];
     let mut all = Vec::new();
     for half_lives in views {
-        for share in [0.9, 0.99] {
+        // All of the variance is the Mahalanobis distance: it sees a relation break whose parts are as usual.
+        for shares in [&[0.9][..], &[0.99], &[0.9, 1.0]] {
             for floor in [0.001, 0.01] {
                 for smoothing in [&[1, 10][..], &[1, 5, 30]] {
                     all.push(Settings {
                         half_lives_steps: half_lives.to_vec(),
-                        variance_shares: vec![share],
+                        variance_shares: shares.to_vec(),
                         floor,
                         smoothing_steps: smoothing.to_vec(),
                         drift: None,

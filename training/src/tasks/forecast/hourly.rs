@@ -19,7 +19,6 @@ use isobar_models::{
     },
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Members that are fitted to each series, before the boosters.
 const OWN: usize = 4;
