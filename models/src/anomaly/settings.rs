@@ -60,6 +60,12 @@ pub struct SettingsError {
 }
 
 impl Settings {
+    /// For series whose single points matter: nothing is averaged, so that a score is over when its cause is, and a step
+    /// counts as much as a level.
+    pub fn for_points() -> Self {
+        Self { smoothing_points: 1.0, side_weight: 1.0, ..Self::default() }
+    }
+
     /// Refuses what no detector can work with. Settings come from files.
     pub fn check(&self) -> Result<(), SettingsError> {
         let ranges = [

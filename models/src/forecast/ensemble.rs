@@ -16,10 +16,12 @@ use super::{
 use std::collections::VecDeque;
 
 /// Names of the members, in the order of their weights; then one for each booster.
-pub const MEMBERS: [&str; 11] = [
+pub const MEMBERS: [&str; 13] = [
     "naive",
     "seasonal_naive",
     "median_season",
+    "scaled_season",
+    "scaled_season_slow",
     "smooth_fast",
     "smooth_slow",
     "mean",
@@ -186,6 +188,10 @@ impl<'a> Ensemble<'a> {
         };
         let view = self.viewed.view(now);
         let median = |view: &View<'_>| leads.iter().map(|&lead| view.base(lead)).collect();
+        let scaled = |window: usize| {
+            let view = view.as_ref()?;
+            Some(leads.iter().map(|&lead| view.scaled(lead, window)).collect())
+        };
         let last = history.last().copied().unwrap_or(0.0);
         let median: Vec<f64> = view.as_ref().map_or(vec![last; leads.len()], median);
         let flat = |value: f64| vec![value; leads.len()];
@@ -197,6 +203,8 @@ impl<'a> Ensemble<'a> {
             Some(flat(last)),
             Some(path(super::naive::last_season(history, season, longest))),
             Some(median.clone()),
+            scaled(1),
+            scaled(self.config.layout.windows.get(1).copied().unwrap_or(1)),
             Some(flat(smooth(recent, SMOOTH[0]))),
             Some(flat(smooth(recent, SMOOTH[1]))),
             Some(flat(super::mean(recent))),

@@ -156,7 +156,7 @@ impl Harmonic {
 
 /// Numbers that a linear function can use: differences, not statistics.
 fn used(names: &[String]) -> Vec<usize> {
-    const USED: [&str; 14] = [
+    const USED: [&str; 15] = [
         "season_lag_",
         "season_mean",
         "week_lag_",
@@ -167,6 +167,7 @@ fn used(names: &[String]) -> Vec<usize> {
         "last",
         "week_error_at_",
         "season_of_week_change_",
+        "scaled_",
         "deviation_",
         "week_deviation_",
         "season_less_week",

@@ -58,7 +58,7 @@ impl Layout {
         names.extend(fixed(&["week_mean", "base_before_2", "base_before_1", "base_after_1"]));
         names.extend(fixed(&["base_after_2", "last", "week_error_at_1", "week_error_at_2"]));
         names.extend(fixed(&["season_of_week_change_1", "season_of_week_change_2"]));
-        names.extend(fixed(&["place_in_range", "base_per_level"]));
+        names.extend(fixed(&["place_in_range", "base_per_level", "scaled_1", "scaled_mean"]));
         names.extend(self.lags.iter().map(|lag| format!("deviation_{lag}")));
         names.extend(self.windows.iter().map(|w| format!("deviation_mean_{w}")));
         names.extend(self.windows.iter().map(|w| format!("week_deviation_mean_{w}")));
@@ -171,6 +171,21 @@ impl View<'_> {
         )
     }
 
+    /// What the season says of the step `lead`, times how far the newest `window` values were off what it said of them:
+    /// where waves grow and shrink as a whole. NaN where that is no positive number.
+    pub fn scaled(&self, lead: usize, window: usize) -> f64 {
+        let n = self.origin;
+        let came = self.of.mean(&self.of.sums, n, window);
+        let said = came - self.of.mean(&self.of.deviation_sums, n, window);
+        let times = came / said;
+        // A season that said almost nothing tells nothing.
+        if said > 1e-3 * self.level && (0.0..=10.0).contains(&times) {
+            self.base(lead) * times
+        } else {
+            f64::NAN
+        }
+    }
+
     /// Index of the step, and how far back its place in the season was seen last.
     fn place(&self, lead: usize) -> (usize, usize) {
         let season = self.of.layout.season;
@@ -219,6 +234,8 @@ impl View<'_> {
         let (mean, spread) = (self.shared_mean(), self.shared[self.shared_at_spread()]);
         row.push((base - mean) / (self.scale * spread.max(1e-9)));
         row.push(base / self.level);
+        let window = layout.windows.get(1).copied().unwrap_or(1);
+        row.extend([1, window].map(|w| (self.scaled(lead, w) - base) / self.scale));
         row.extend(&self.shared);
         row.extend(layout.clocks.iter().map(|clock| (at % clock) as f64 / *clock as f64));
     }

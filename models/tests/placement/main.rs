@@ -14,7 +14,7 @@ use isobar_models::placement::{
 use std::path::Path;
 
 /// Shards, nodes, regions, problems.
-const SIZES: [(usize, usize, usize, u64); 6] = [
+const SIZES: [(usize, usize, usize, u64); 5] = [
     (6, 4, 3, 10),
     (24, 6, 3, 20),
     (50, 6, 3, 20),

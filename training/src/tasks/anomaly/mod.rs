@@ -64,7 +64,8 @@ impl Lesson for Anomaly {
         if series.is_empty() {
             return Err(Error::Unsuitable("no folder of data was given".into()));
         }
-        let settings = Settings::default();
+        let windows = series.iter().any(marked);
+        let settings = if windows { Settings::default() } else { Settings::for_points() };
         let method = Method::Detector(settings);
         let total = 1 + Baseline::ALL.len() as u64;
         progress.step(0, total, "detector");
@@ -76,7 +77,6 @@ impl Lesson for Anomaly {
             .iter()
             .map(|&per_day| (format!("{per_day}"), budget(per_day)))
             .collect();
-        let windows = series.iter().any(marked);
         let threshold = if windows { sweep.best() } else { budget(UNMARKED_BUDGET_PER_DAY) };
         let mut baselines = BTreeMap::new();
         for (done, baseline) in Baseline::ALL.into_iter().enumerate() {

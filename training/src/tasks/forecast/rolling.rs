@@ -71,7 +71,8 @@ pub(super) fn ensemble_config(series: &Rolling) -> EnsembleConfig {
         layout: layout(season),
         horizon: series.horizons.iter().map(|(_, steps)| *steps).max().unwrap_or(1),
         refit_every: if is_short { 6 } else { season },
-        probe_every: if is_short { 1 } else { (season / 48).max(1) },
+        // Odd: bursts at the half hour are met at each of their minutes.
+        probe_every: if is_short { 1 } else { (season / 96).max(1) | 1 },
         half_life: if is_short { 60.0 } else { 3.0 * season as f64 },
         confidence: 20.0,
         level: 0.9,
