@@ -12,7 +12,9 @@ mod evaluation;
 pub mod evidence;
 pub mod features;
 mod forecast_metrics;
+pub mod interchange;
 mod judge;
+pub mod labelled;
 pub mod mlflow;
 mod nab;
 pub mod package;
@@ -20,6 +22,7 @@ mod progress;
 mod random;
 pub mod ranking;
 pub mod report;
+pub mod serve;
 pub mod split;
 mod tasks;
 
