@@ -37,6 +37,10 @@ impl TreeClassifier {
             && trees.weights.iter().all(|w| Some(w.0) == class);
         let shares = trees.weights.iter().all(|weight| weight.1 >= 0.0);
         let transform = PostTransform::of(attributes.text("post_transform")?.as_deref())?;
+        let alone = labels.len() == 2 && base.len() < 2 && !trees.always_speak_for(1);
+        if alone && transform == PostTransform::Probit {
+            return bad("PROBIT of one score for two classes, which has no second answer");
+        }
         Ok(Self { trees, labels, base, transform, one_score, shares })
     }
 
@@ -85,26 +89,24 @@ impl TreeClassifier {
 
     /// The same for two classes.
     fn two(&self, sums: &[Option<f64>], single: bool, all: &mut Vec<f64>) -> usize {
-        let (mut first, mut second) = (sums[0].unwrap_or(0.0), sums[1].unwrap_or(0.0));
-        let spoke = sums[1].is_some();
+        let (mut first, mut second) = (sums[0], sums[1]);
+        let spoke = second.is_some();
+        // A base is added to a class that a leaf spoke for and is lost on another.
         match self.base[..] {
             [_, base] if spoke => {
-                second = rounded(base + first, single);
-                first = -second;
+                let sum = rounded(base + first.unwrap_or(0.0), single);
+                (first, second) = (first.map(|_| -sum), Some(sum));
             }
-            [zero, one] => {
-                first = rounded(first + zero, single);
-                second = rounded(second + one, single);
-            }
-            [base] => first = rounded(first + base, single),
+            [base] | [base, _] => first = first.map(|first| rounded(first + base, single)),
             _ => {}
         }
-        let positive = if spoke { second } else { first };
         let shares = self.one_score && self.shares;
+        let positive = second.or(first).unwrap_or(0.0);
         let class = usize::from(positive > if shares { 0.5 } else { 0.0 });
+        let first = first.unwrap_or(0.0);
         if spoke || self.base.len() == 2 {
             let begin = all.len();
-            all.extend([first, second]);
+            all.extend([first, second.unwrap_or(0.0)]);
             self.transform.apply(&mut all[begin..]);
         } else {
             all.extend(both_classes(first, shares, self.transform));
@@ -182,7 +184,12 @@ impl TreeRegressor {
                 }
             }
             let begin = all.len();
-            all.extend(sums.iter().enumerate().map(|(at, sum)| self.finished(at, *sum, single)));
+            let finished = |(at, sum): (usize, &Option<f64>)| match sum {
+                // Of several targets, one that no leaf spoke for has not even its base.
+                None if self.targets > 1 => 0.0,
+                sum => self.finished(at, sum.unwrap_or(0.0), single),
+            };
+            all.extend(sums.iter().enumerate().map(finished));
             // One target is shown as it is: runtimes know only PROBIT there.
             if self.targets > 1 || self.transform == PostTransform::Probit {
                 self.transform.apply(&mut all[begin..]);
@@ -191,8 +198,7 @@ impl TreeRegressor {
         Ok(vec![single_columns(all, rows, self.targets)])
     }
 
-    fn finished(&self, target: usize, sum: Option<f64>, single: bool) -> f64 {
-        let mut sum = sum.unwrap_or(0.0);
+    fn finished(&self, target: usize, mut sum: f64, single: bool) -> f64 {
         if self.aggregate == Aggregate::Average {
             sum = rounded(sum / self.trees.roots.len() as f64, single);
         }

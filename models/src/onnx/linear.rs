@@ -127,10 +127,8 @@ impl LinearRegressor {
     pub(super) fn run(&self, input: &Tensor, budget: &mut Budget) -> Result<Vec<Tensor>> {
         let (rows, mut sums) = self.linear.sums(input, budget)?;
         let targets = self.linear.targets;
-        // One target knows neither of the softmaxes: of one score they would always say 1.
-        let alone = targets == 1;
-        if !(alone && matches!(self.transform, PostTransform::Softmax | PostTransform::SoftmaxZero))
-        {
+        // One target is shown as it is: runtimes know only PROBIT there.
+        if targets > 1 || self.transform == PostTransform::Probit {
             sums.chunks_exact_mut(targets).for_each(|scores| self.transform.apply(scores));
         }
         Ok(vec![single_columns(sums, rows, targets)])

@@ -74,13 +74,11 @@ fn probit(share: f64) -> f64 {
     f64::from(std::f32::consts::SQRT_2 * (sign * (-v + (v * v - w).sqrt()).sqrt()))
 }
 
-/// The two probabilities of a model that gives one score for the second of two classes.
+/// The answers for both classes where a model has one score for the second; `shares` says that the score is a share.
 pub(super) fn both_classes(score: f64, shares: bool, transform: PostTransform) -> [f64; 2] {
-    if shares {
-        return [1.0 - score, score];
-    }
     match transform {
         PostTransform::Logistic => [logistic(-score), logistic(score)],
+        _ if shares => [1.0 - score, score],
         _ => [-score, score],
     }
 }

@@ -241,6 +241,15 @@ impl Trees {
         asked
     }
 
+    /// Whether every leaf has a weight for a target.
+    pub(super) fn always_speak_for(&self, target: u32) -> bool {
+        let mut leaves = self.nodes.iter().filter(|node| node.mode == Mode::Leaf);
+        leaves.all(|leaf| {
+            let weights = &self.weights[leaf.yes as usize..leaf.no as usize];
+            weights.iter().any(|weight| weight.0 == target)
+        })
+    }
+
     /// The weights of the leaf that a row falls into.
     pub(super) fn leaf(&self, root: u32, row: &[f64]) -> &[(u32, f64)] {
         let mut node = &self.nodes[root as usize];

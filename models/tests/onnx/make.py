@@ -5,7 +5,7 @@
     python models/tests/onnx/make.py random N DIR # N random models into DIR/random.json, for a longer comparison
 
 Each line of a .json file is one model: its name, its bytes in base64, rows (null is NaN) and the outputs of onnxruntime.
-The same versions of the packages give the same files.
+Converters write some lists in any order, so the files differ from run to run; what they say does not.
 """
 
 import base64
@@ -65,7 +65,9 @@ def run(model, rows):
 
 
 def case(name, model, rows):
-    model = model if isinstance(model, bytes) else model.SerializeToString()
+    if not isinstance(model, bytes):
+        model.graph.name = "fixture"  # Converters name graphs at random.
+        model = model.SerializeToString()
     return {
         "name": name,
         "onnx": base64.b64encode(model).decode(),
@@ -212,6 +214,11 @@ def random_case(rng, at):
         speak = [every, [0], [1], "some"][int(rng.integers(4))] if len(labels) == 2 else [every, "some"][int(rng.integers(2))]
         signs = str(rng.choice(["mixed", "positive"]))
         base = int(rng.choice([0, 0, 1, len(labels)])) if len(labels) == 2 else int(rng.choice([0, len(labels)]))
+        one_score = speak in ([0], [1])
+        if len(labels) == 2 and (transform == "PROBIT" and speak != every or speak == "some" and base == 1):
+            return None  # onnxruntime writes one answer of two and leaves the other as it finds it.
+        if labels == [5, 7] and not one_score:
+            labels = [0, 1]  # onnxruntime says 1 and 0, whatever the labels are.
         model = classifier(rng, labels, speak, signs, base, transform, modes, tracks)
         name = f"{at} classifier {labels} speak {speak} {signs} base {base} {transform}"
     elif kind == "regressor":
@@ -223,6 +230,8 @@ def random_case(rng, at):
     else:
         missing = False
         labels = [None, *LABELS][int(rng.integers(len(LABELS) + 1))]
+        if labels and transform == "PROBIT":
+            labels = LABELS[-1]  # As above.
         targets = int(rng.integers(1, 3)) if labels is None else (1 if len(labels) == 2 and rng.integers(2) else len(labels))
         model = linear(rng, labels, targets, transform)
         name = f"{at} linear {labels} targets {targets} {transform}"
@@ -241,6 +250,8 @@ def by_hand():
     rng = np.random.default_rng(4)
     for transform in TRANSFORMS:
         for speak, signs, base in [([0, 1], "mixed", 0), ([0], "mixed", 0), ([0], "positive", 0), ([0], "mixed", 1), ([0, 1], "mixed", 2)]:
+            if transform == "PROBIT" and speak == [0]:
+                continue
             model = classifier(rng, [0, 1], speak, signs, base, transform, MODES, True)
             cases.append(case(f"classifier {speak} {signs} base {base} {transform}", model, rows_of(rng)))
         model = classifier(rng, ["a", "b", "c"], [0, 1, 2], "mixed", 3, transform, MODES, True)
