@@ -89,10 +89,12 @@ fn table(rows: &[Value]) -> String {
 fn an_onnx_file_is_added_promoted_and_says_what_onnxruntime_says() {
     let bench = Bench::new();
     let onnx = bench.write("disks.onnx", file("logistic"));
-    let added = bench.model(&["add", &onnx, "--name", "disks", "--task", "hazard", "--note", "planted"]);
+    let added =
+        bench.model(&["add", &onnx, "--name", "disks", "--task", "hazard", "--note", "planted"]);
     assert_eq!((&added["version"], &added["task"]), (&1.into(), &"hazard".into()));
     // The same file again is the same version.
-    let again = bench.model(&["add", &onnx, "--name", "disks", "--task", "hazard", "--note", "planted"]);
+    let again =
+        bench.model(&["add", &onnx, "--name", "disks", "--task", "hazard", "--note", "planted"]);
     assert_eq!(again["version"], 1);
     bench.model(&["promote", "disks", "1", "--why", "first"]);
     fs::remove_file(&onnx).expect("removed");
@@ -113,7 +115,10 @@ fn an_onnx_file_is_added_promoted_and_says_what_onnxruntime_says() {
     }
     let csv = bench.csv(&["predict", "disks@champion", "--data", &data, "--copy", "disk"]);
     let lines: Vec<&str> = csv.lines().collect();
-    assert_eq!((lines[0], lines.len()), ("disk,label,probabilities_0,probabilities_1", rows.len() + 1));
+    assert_eq!(
+        (lines[0], lines.len()),
+        ("disk,label,probabilities_0,probabilities_1", rows.len() + 1)
+    );
     assert!(lines[1].starts_with("\"d,0\",0,0."), "{csv}");
     let explained = bench.model(&["explain", "disks"]);
     assert_eq!(explained["signature"]["features"][2]["name"], "c");
@@ -138,11 +143,18 @@ fn features_are_named_by_the_caller_or_by_the_file() {
     let data = bench.write("rows.csv", "x,y_h,z\n0,0,0\n");
     let said = bench.model(&["predict", &package, "--data", &data]);
     let (_, wanted) = said_by_onnxruntime("quantile");
-    let apart = said["rows"][0][0].as_f64().expect("one") - wanted["value"][0].as_f64().expect("one");
+    let apart =
+        said["rows"][0][0].as_f64().expect("one") - wanted["value"][0].as_f64().expect("one");
     assert!(apart.abs() < 1e-5, "{said}");
     let other = bench.path("other");
-    bench.refused(&["import", &onnx, "--out", &other, "--task", "forecast", "--features", "x,y"], "ISO-6004");
-    bench.refused(&["import", &onnx, "--out", &other, "--task", "forecast", "--features", "x,y,y"], "ISO-6004");
+    bench.refused(
+        &["import", &onnx, "--out", &other, "--task", "forecast", "--features", "x,y"],
+        "ISO-6004",
+    );
+    bench.refused(
+        &["import", &onnx, "--out", &other, "--task", "forecast", "--features", "x,y,y"],
+        "ISO-6004",
+    );
     assert!(!Path::new(&other).exists(), "nothing is made of a refused file");
     bench.refused(&named, "ISO-6004");
 }
@@ -185,7 +197,8 @@ fn what_cannot_be_read_or_asked_is_refused_with_a_reason() {
 
 /// Days of drives of which some count errors before they fail.
 fn drives() -> String {
-    let mut days = String::from("date,serial_number,model,capacity_bytes,failure,smart_5_raw,smart_9_raw\n");
+    let mut days =
+        String::from("date,serial_number,model,capacity_bytes,failure,smart_5_raw,smart_9_raw\n");
     for drive in 0..60 {
         let fails_on = if drive % 4 == 0 { 24 + drive % 3 } else { 99 };
         for day in 1..=28.min(fails_on) {
@@ -213,7 +226,8 @@ fn a_package_trained_here_serves_and_its_onnx_says_the_same() {
     let features = bench.model(&["explain", &package]);
     let features = features["signature"]["features"].as_array().expect("features").clone();
     // In the signature the kind of rows stands before each name.
-    let bare = |name: &Value| name.as_str().expect("a name").split_once('.').expect("a kind").1.to_owned();
+    let bare =
+        |name: &Value| name.as_str().expect("a name").split_once('.').expect("a kind").1.to_owned();
     let names: Vec<String> = features.iter().map(|feature| bare(&feature["name"])).collect();
     let mut rows = names.join(",") + "\n";
     for row in 0..40_usize {
@@ -231,7 +245,8 @@ fn a_package_trained_here_serves_and_its_onnx_says_the_same() {
     assert_eq!(ours["columns"], theirs["columns"]);
     assert_eq!(ours["columns"][1], "probability_168h");
     let mut different = std::collections::BTreeSet::new();
-    let pairs = ours["rows"].as_array().expect("rows").iter().zip(theirs["rows"].as_array().expect("rows"));
+    let pairs =
+        ours["rows"].as_array().expect("rows").iter().zip(theirs["rows"].as_array().expect("rows"));
     for (ours, theirs) in pairs {
         for at in 0..4 {
             let number = |row: &Value| row[at].as_f64().expect("a number");

@@ -68,9 +68,8 @@ pub fn judge(package: &Package, asked: &Labelled) -> Result<Evaluation> {
 }
 
 fn answer<'a>(columns: &'a [Column], wanted: Option<&str>) -> Result<&'a Column> {
-    let numeric = |column: &&Column| {
-        matches!(column.values, ColumnValues::F32(_) | ColumnValues::F64(_))
-    };
+    let numeric =
+        |column: &&Column| matches!(column.values, ColumnValues::F32(_) | ColumnValues::F64(_));
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let found = match wanted {
         Some(name) => columns.iter().filter(numeric).find(|column| column.name == name),
