@@ -52,6 +52,7 @@ impl Bench {
             metrics: [("auc_pr".into(), weight.into())].into(),
             card: "Planted for a test.".into(),
             curves: [("reliability".into(), reliability)].into(),
+            ..Trained::default()
         };
         let lesson = Task::Forecast.lesson();
         let data = [self.path("set")];

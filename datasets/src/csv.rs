@@ -9,14 +9,22 @@ const MAX_FIELDS: usize = 64;
 
 /// Splits one line; a quoted field may hold commas and doubled quotes.
 pub(crate) fn split(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, &'static str> {
+    split_wide(line, MAX_FIELDS).map_err(|what| what.unwrap_or("more than 64 fields"))
+}
+
+/// The same with another limit; the error is `None` where there are more fields.
+pub(crate) fn split_wide(
+    line: &str,
+    max_fields: usize,
+) -> std::result::Result<Vec<Cow<'_, str>>, Option<&'static str>> {
     let mut fields = Vec::with_capacity(8);
     let mut rest = line;
     loop {
-        if fields.len() == MAX_FIELDS {
-            return Err("more than 64 fields");
+        if fields.len() == max_fields {
+            return Err(None);
         }
         let after = if let Some(quoted) = rest.strip_prefix('"') {
-            let end = closing_quote(quoted).ok_or("a quote is not closed")?;
+            let end = closing_quote(quoted).ok_or(Some("a quote is not closed"))?;
             fields.push(Cow::Owned(quoted[..end].replace("\"\"", "\"")));
             &quoted[end + 1..]
         } else {
@@ -27,7 +35,7 @@ pub(crate) fn split(line: &str) -> std::result::Result<Vec<Cow<'_, str>>, &'stat
         match after.strip_prefix(',') {
             Some(next) => rest = next,
             None if after.is_empty() => return Ok(fields),
-            None => return Err("text after a closing quote"),
+            None => return Err(Some("text after a closing quote")),
         }
     }
 }

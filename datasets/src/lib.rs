@@ -15,6 +15,7 @@ mod columns;
 mod csv;
 mod error;
 mod failures;
+mod feature_rows;
 mod fetch;
 #[cfg(test)]
 mod fuzz_tests;
@@ -41,6 +42,7 @@ pub use failures::{
     DriveDay, DriveSpan, FailureSet, GpuLife, MachineEvents, MachineRow, Outage, UpDown,
     read_failures,
 };
+pub use feature_rows::{FeatureBlock, FeatureRows};
 pub use fetch::{FetchOptions, Progress, fetch, fetch_file};
 pub use labelled_series::{LabelledSeries, Marks, read_labelled_series};
 pub use machines::{Cause, Machine, machine_names, read_machine};

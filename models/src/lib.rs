@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod hazard;
 mod linfa_adapter;
 pub mod multivariate;
+pub mod onnx;
 pub mod placement;
 pub mod prefetch;
 mod season;

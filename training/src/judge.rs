@@ -64,7 +64,7 @@ fn compare(evaluation: &mut Evaluation, name: &str, ours: &Units, theirs: &Units
 }
 
 /// 0 where the system does not say.
-fn peak_rss_mib() -> f64 {
+pub(crate) fn peak_rss_mib() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());

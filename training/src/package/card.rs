@@ -26,10 +26,13 @@ pub(super) fn text(task: Task, seed: u64, trained: &Trained, evidence: &Evidence
             source.sha256
         );
     }
-    let _ = write!(
-        card,
-        "\nTrained with seed {seed}; the same seed and files give the same bytes.\n\n## Figures\n\n"
-    );
+    let _ = match crate::interchange::is_foreign(&trained.parameters) {
+        true => write!(card, "\nTrained elsewhere; how is not known here.\n\n## Figures\n\n"),
+        false => write!(
+            card,
+            "\nTrained with seed {seed}; the same seed and files give the same bytes.\n\n## Figures\n\n"
+        ),
+    };
     if trained.metrics.is_empty() {
         card.push_str("None: no part of the training data was kept back.\n");
     } else {

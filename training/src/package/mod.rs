@@ -1,8 +1,9 @@
 //! A model package: the folder in which a trained model travels.
 //!
 //! `parameters.json` is the model, `signature.json` what it reads, `metrics.json` how it did where it was trained,
-//! `MODEL_CARD.md` what it is for, `data.json` what it was trained on, `drift_reference.json` how its features were spread,
-//! `calibration.svg` whether its probabilities came true, and `manifest.json` the format, the task, the seed and the SHA-256
+//! `MODEL_CARD.md` what it is for, `data.json` what it was trained on, `drift_reference.json` how its features were
+//! spread, `calibration.svg` whether its probabilities came true, `model.onnx` the model for other tools, or the model
+//! itself where it was trained with others, and `manifest.json` the format, the task, the seed and the SHA-256
 //! of every other file. The same model gives the same bytes. Nothing is used before its hash was checked.
 
 mod card;
@@ -36,9 +37,9 @@ const CARD: &str = "MODEL_CARD.md";
 const DATA: &str = "data.json";
 const DRIFT: &str = "drift_reference.json";
 const CALIBRATION: &str = "calibration.svg";
+const ONNX: &str = "model.onnx";
 /// Every file that a package may have beside its manifest.
-const KNOWN: [&str; 8] =
-    [PARAMETERS, SIGNATURE, METRICS, CARD, DATA, DRIFT, CALIBRATION, "model.onnx"];
+const KNOWN: [&str; 8] = [PARAMETERS, SIGNATURE, METRICS, CARD, DATA, DRIFT, CALIBRATION, ONNX];
 /// The manifest is a list of few files.
 const MAX_MANIFEST_BYTES: u64 = 64 << 10;
 /// Features a model may read.
@@ -119,6 +120,8 @@ pub struct Package {
     pub sources: Vec<Source>,
     /// How its features were spread there.
     pub reference: Reference,
+    /// The model as ONNX, where it can be said so.
+    pub onnx: Option<Vec<u8>>,
 }
 
 /// Writes a package without evidence of its data: see [`write_with`].
@@ -154,6 +157,9 @@ pub fn write_with(
     }
     if let Some(curve) = trained.curves.get("reliability") {
         contents.push((CALIBRATION, report::standalone(curve).into_bytes()));
+    }
+    if let Some(onnx) = &trained.onnx {
+        contents.push((ONNX, onnx.clone()));
     }
     for (name, bytes) in contents {
         let path = folder.join(name);
@@ -222,8 +228,9 @@ pub fn read(folder: &Path) -> Result<Package> {
         Err(_) => Reference::default(),
     };
     reference.check().map_err(|e| Error::package(&folder.join(DRIFT), e.to_string()))?;
+    let onnx = take(ONNX).ok();
     let hash = hex(&Sha256::digest(&bytes));
-    Ok(Package { hash, manifest, parameters, signature, metrics, card, sources, reference })
+    Ok(Package { hash, manifest, parameters, signature, metrics, card, sources, reference, onnx })
 }
 
 /// Copies a whole package to a new folder; what is copied has been checked, and is checked again.
@@ -308,7 +315,7 @@ fn check_signature(folder: &Path, signature: &Signature) -> Result<()> {
     Ok(())
 }
 
-fn limited(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn limited(path: &Path, most: u64) -> Result<Vec<u8>> {
     // A link could lead anywhere, a pipe never ends.
     let about = fs::symlink_metadata(path).map_err(|e| Error::io(path, e))?;
     if !about.is_file() {

@@ -7,9 +7,14 @@ mod forecast;
 mod hazard;
 mod prefetch;
 
-use crate::{Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample};
+use crate::{
+    Curves, Evaluation, Metrics, Progress, Result, Signature, drift::Sample, serve::RowModel,
+};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// What a model is trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,6 +88,8 @@ pub struct Trained {
     pub card: String,
     /// Curves on the same rows as `metrics`; `reliability` becomes the package's calibration plot.
     pub curves: Curves,
+    /// The model as ONNX, where it can be said so.
+    pub onnx: Option<Vec<u8>>,
 }
 
 /// What weighs how much in a model.
@@ -133,6 +140,14 @@ pub trait Lesson: Sync {
     /// First and last time of a set, as its files write them; none where they do not say.
     fn window(&self, data: &Path) -> Result<Option<(String, String)>> {
         Ok(isobar_datasets::sample_columns(data, 2)?.window)
+    }
+
+    /// The models of a package that answer single rows of features, by the kind of rows; none where a task has no such.
+    fn row_models(
+        &self,
+        _parameters: &serde_json::Value,
+    ) -> Result<BTreeMap<String, Box<dyn RowModel>>> {
+        Ok(BTreeMap::new())
     }
 
     /// What weighs how much, the heaviest first; empty where a model cannot say.

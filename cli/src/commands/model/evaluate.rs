@@ -14,7 +14,12 @@ use crate::{
 use clap::{Args, ValueHint};
 use isobar_api::ApiError;
 use isobar_controller::registry::{CHAMPION, Registry, Run, RunKind, Version};
-use isobar_training::{Evaluation, evidence, judge, package::Package, report, set_beside};
+use isobar_training::{
+    Evaluation, evidence, judge,
+    labelled::{self, Labelled},
+    package::Package,
+    report, set_beside,
+};
 use std::path::{Path, PathBuf};
 
 /// Judgements of a champion that are looked through for one on the same files.
@@ -25,10 +30,20 @@ const RUNS_MAX: u32 = 100;
 pub struct Evaluate {
     /// Folder of the package, or NAME@VERSION of a registered one
     package: String,
-    /// Folder of the data set
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// Folder of the data set; with --label a CSV file of features
+    #[arg(long, value_name = "DIR|FILE.csv", value_hint = ValueHint::AnyPath)]
     data: PathBuf,
-    /// Another package or NAME@VERSION to judge on the same rows [default: the model's champion, where it is registered]
+    /// Column of the file that says what came, 0 or 1: judges models that answer rows, those of other tools too
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+    /// Which rows, where the package has models for several kinds
+    #[arg(long, requires = "label")]
+    kind: Option<String>,
+    /// Which answer is judged [default: the first probability, or the last number]
+    #[arg(long, value_name = "COLUMN", requires = "label")]
+    answer: Option<String>,
+    /// Another package or NAME@VERSION to judge on the same rows [default: the model's champion, where it is
+    /// registered]
     #[arg(long, value_name = "PACKAGE")]
     against: Option<String>,
     /// One HTML page with figures, intervals and curves
@@ -41,6 +56,9 @@ pub struct Evaluate {
 pub(super) async fn run(args: &Evaluate, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let place = args.database.place(global)?;
     let (folder, package) = place.resolve(&args.package).await?.into_package(&args.package)?;
+    if let Some(label) = &args.label {
+        return on_rows(args, label, &place, &package, screen).await;
+    }
     let started_unix_ms = screen.now_unix_ms;
     let mut evaluation = computed(screen, |bar| judge(&folder, &args.data, bar))?;
     if let Some(other) = &args.against {
@@ -60,6 +78,32 @@ pub(super) async fn run(args: &Evaluate, global: &Global, screen: &mut Screen<'_
     }
     screen.show(&evaluation, beside_baselines)?;
     Ok(DONE)
+}
+
+/// Judges a model, and the one it is set against, on the rows of a table.
+async fn on_rows(
+    args: &Evaluate,
+    label: &str,
+    place: &Place,
+    package: &Package,
+    screen: &mut Screen<'_>,
+) -> Outcome {
+    let (kind, answer) = (args.kind.as_deref(), args.answer.as_deref());
+    let mut asked = Labelled { table: &args.data, label, kind, answer };
+    let mut evaluation = computed(screen, |_| labelled::judge(package, &asked))?;
+    if let Some(other) = &args.against {
+        let (_, package) = place.resolve(other).await?.into_package(other)?;
+        // What the one model calls its kinds and answers is nothing to the other.
+        (asked.kind, asked.answer) = (None, None);
+        let judged = computed(screen, |_| labelled::judge(&package, &asked))?;
+        set_beside(&mut evaluation, other, &judged);
+    }
+    if let Some(path) = &args.report {
+        let page = report::html(&evaluation, None);
+        std::fs::write(path, page).map_err(|e| file_error(path, &e))?;
+        screen.say(&format!("wrote {}", path.display()));
+    }
+    screen.show(&evaluation, beside_baselines)
 }
 
 /// The other side's judgement: made now, or read from a file.

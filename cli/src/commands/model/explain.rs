@@ -7,7 +7,7 @@ use crate::{
     screen::{Screen, table},
 };
 use clap::Args;
-use isobar_training::Reason;
+use isobar_training::{Reason, interchange};
 use serde_json::json;
 
 /// Weights shown; -o json has them all.
@@ -25,8 +25,7 @@ pub struct Explain {
 pub(super) async fn run(args: &Explain, global: &Global, screen: &mut Screen<'_>) -> Outcome {
     let place = args.database.place(global)?;
     let (_, package) = place.resolve(&args.package).await?.into_package(&args.package)?;
-    let lesson = package.manifest.task.lesson();
-    let reasons = computed(screen, |_| lesson.reasons(&package.parameters))?;
+    let reasons = computed(screen, |_| interchange::reasons(&package))?;
     let shown = json!({
         "package_hash": package.hash, "manifest": package.manifest, "signature": package.signature,
         "sources": package.sources, "metrics": package.metrics, "reasons": reasons, "card": package.card,

@@ -7,8 +7,10 @@ mod evaluate;
 mod explain;
 mod export;
 mod figures;
+mod import;
 mod list;
 mod place;
+mod predict;
 mod promote;
 mod rollback;
 mod survey;
@@ -30,19 +32,23 @@ pub enum Model {
     Compare(compare::Compare),
     /// List the registered models, or the versions of one
     List(list::List),
-    /// Register a package as the next version of a model
+    /// Make a package of an ONNX file that another tool wrote
+    Import(import::Import),
+    /// Register a package, or an ONNX file, as the next version of a model
     Add(add::Add),
     /// Make a version the champion
     Promote(promote::Promote),
     /// Give the champion's place back to the one before
     Rollback(rollback::Rollback),
+    /// Apply a package's model to a table of features
+    Predict(predict::Predict),
     /// Show what a package is: card, data, figures, what weighs how much
     Explain(explain::Explain),
     /// Compare data with those a package was trained on
     Drift(drift::Drift),
     /// Train and judge every task on the sets below a folder, and write the page of figures
     Survey(survey::Survey),
-    /// Write a registered version for another tool
+    /// Write a model for another tool
     Export(export::Export),
 }
 
@@ -53,6 +59,8 @@ pub async fn run(verb: Model, global: &Global, screen: &mut Screen<'_>) -> Outco
         Model::Evaluate(args) => evaluate::run(&args, global, screen).await,
         Model::Compare(args) => compare::run(&args, global, screen).await,
         Model::List(args) => list::run(&args, global, screen).await,
+        Model::Import(args) => import::run(&args, screen),
+        Model::Predict(args) => predict::run(&args, global, screen).await,
         Model::Add(args) => add::run(&args, global, screen).await,
         Model::Promote(args) => promote::run(&args, global, screen).await,
         Model::Rollback(args) => rollback::run(&args, global, screen).await,

@@ -30,7 +30,7 @@ pub struct Train {
     seed: u64,
 }
 
-fn task() -> impl TypedValueParser<Value = Task> {
+pub(super) fn task() -> impl TypedValueParser<Value = Task> {
     let known = |name: String| Task::of(&name).ok_or("no such task");
     PossibleValuesParser::new(Task::ALL.map(Task::name)).try_map(known)
 }

@@ -8,9 +8,11 @@ mod nodes;
 mod rows;
 mod rules;
 mod score;
+mod serve;
 
 use super::{Lesson, Trained};
 use crate::package::Feature;
+use crate::serve::RowModel;
 use crate::{Error, Evaluation, Metric, Metrics, Progress, Result, Signature};
 use fit::Fitted;
 use isobar_datasets::{FailureSet, read_failures};
@@ -88,9 +90,25 @@ impl Lesson for Hazard {
         }
         let (signature, metrics, card) =
             (signature(&fitted), metrics(&fitted), card(&fitted, seed));
+        // One file holds one model.
+        let onnx = match fitted.len() {
+            1 => fitted.values().next().and_then(serve::onnx),
+            _ => None,
+        };
         let parameters = serde_json::to_value(Parameters { seed, kinds: fitted })
             .expect("names are text and numbers finite");
-        Ok(Trained { parameters, signature, metrics, card, ..Trained::default() })
+        Ok(Trained { parameters, signature, metrics, card, onnx, ..Trained::default() })
+    }
+
+    fn row_models(
+        &self,
+        parameters: &serde_json::Value,
+    ) -> Result<BTreeMap<String, Box<dyn RowModel>>> {
+        let parameters = Parameters::deserialize(parameters)
+            .map_err(|e| Error::Unsuitable(format!("the parameters are no hazard model: {e}")))?;
+        let rows =
+            |fitted| serve::HazardRows::new(fitted).map(|m| Box::new(m) as Box<dyn RowModel>);
+        parameters.kinds.into_iter().map(|(kind, fitted)| Ok((kind, rows(fitted)?))).collect()
     }
 
     fn evaluate(
