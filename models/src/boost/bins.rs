@@ -1,22 +1,28 @@
 //! Features cut into bins of about equal count: one byte a value.
 
-use super::Columns;
+use super::{BoostError, Columns};
 
 /// Rows that cuts are computed from.
 const MAX_SAMPLE_ROWS: usize = 200_000;
 /// The bin of missing values.
 pub(super) const MISSING: u8 = 0;
 
-/// The table in bins, by row: a row's bytes lie together, as building a histogram reads them.
-pub(super) struct Binned {
-    pub(super) features: usize,
+/// A table cut into bins once, for one fit or several ([`super::Booster::fit_binned`]). By row: a row's bytes lie
+/// together, as building a histogram reads them.
+#[derive(Clone, Debug)]
+pub struct Binned {
+    features: usize,
     bytes: Vec<u8>,
     /// By feature: bin `i + 1` holds the values up to `cuts[i]` that are above the cut before. The last bin has no cut.
     cuts: Vec<Vec<f32>>,
 }
 
 impl Binned {
-    pub(super) fn new(columns: &Columns, max_bins: usize) -> Self {
+    /// Cuts each column into at most `max_bins` bins (2 to 255) of about equal count, and one for missing values.
+    pub fn new(columns: &Columns, max_bins: usize) -> Result<Self, BoostError> {
+        if !(2..=255).contains(&max_bins) {
+            return Err(BoostError::Config("max_bins: 2 to 255"));
+        }
         let (rows, features) = (columns.rows(), columns.features());
         let cuts: Vec<Vec<f32>> =
             (0..features).map(|f| cuts_of(columns.column(f), max_bins)).collect();
@@ -29,7 +35,17 @@ impl Binned {
                 }
             }
         }
-        Self { features, bytes, cuts }
+        Ok(Self { features, bytes, cuts })
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.bytes.len() / self.features
+    }
+
+    /// Features.
+    pub fn features(&self) -> usize {
+        self.features
     }
 
     /// The bins of one row.
@@ -118,7 +134,7 @@ mod tests {
     #[test]
     fn few_values_get_a_bin_each_and_missing_ones_their_own() {
         let columns = Columns::new(vec![vec![3.0, f32::NAN, 1.0, 3.0, f32::INFINITY]]).unwrap();
-        let binned = Binned::new(&columns, 255);
+        let binned = Binned::new(&columns, 255).unwrap();
         let bins: Vec<u8> = (0..5).map(|row| binned.bin(row, 0)).collect();
         assert_eq!(bins, [2, MISSING, 1, 2, 3]);
         assert_eq!((binned.threshold(0, 1), binned.last_bin(0)), (2.0, 3));
@@ -128,7 +144,7 @@ mod tests {
     fn many_values_are_spread_evenly_beside_a_frequent_one() {
         let values: Vec<f32> =
             (0..20_000).map(|i| if i % 2 == 0 { 0.0 } else { i as f32 }).collect();
-        let binned = Binned::new(&Columns::new(vec![values]).unwrap(), 64);
+        let binned = Binned::new(&Columns::new(vec![values]).unwrap(), 64).unwrap();
         let mut counts = vec![0; 65];
         for row in 0..20_000 {
             counts[binned.bin(row, 0) as usize] += 1;

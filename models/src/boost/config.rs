@@ -41,7 +41,7 @@ pub struct BoostConfig {
     pub max_leaves: usize,
     /// Levels of splits at most.
     pub max_depth: usize,
-    /// Bins of a feature at most, 2 to 255.
+    /// Bins of a feature at most, 2 to 255. Of no meaning where a table comes in bins.
     pub max_bins: usize,
     /// Least sum of hessians in a leaf. A row has the hessian p(1-p) with [`Loss::Logistic`] and 1 else, times its weight:
     /// for the other losses this is the least number of rows.

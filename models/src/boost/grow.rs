@@ -2,7 +2,7 @@
 
 use super::bins::{Binned, MISSING};
 use super::config::BoostConfig;
-use super::histogram::{Grad, Histogram, Sum};
+use super::histogram::{Grad, Histogram, Layout, Sum};
 use super::split::{Bounds, Search, Side, Split, step};
 use super::tree::{Node, Tree};
 
@@ -45,7 +45,7 @@ pub(super) fn grow(
     rows: Vec<u32>,
     grads: &[Grad],
 ) -> Grown {
-    let search = Search { config, binned, chosen };
+    let search = Search { config, binned, layout: Layout::new(binned, chosen) };
     let mut grower = Grower { search, grads, spare: Vec::new(), scratch: Vec::new() };
     let sum = rows.iter().fold([0.0; 2], |[g, h], &row| {
         let grad = grads[row as usize].map(f64::from);
@@ -62,7 +62,7 @@ pub(super) fn grow(
     };
     if grower.may_split(&root_leaf) {
         let mut histogram = grower.histogram();
-        histogram.build(binned, chosen, &grown.rows, grads);
+        histogram.build(binned, &grower.search.layout, &grown.rows, grads);
         grower.plan(&mut root_leaf, histogram);
     }
     grown.leaves.push(root_leaf);
@@ -100,7 +100,7 @@ impl Leaf {
 
 impl Grower<'_> {
     fn histogram(&mut self) -> Histogram {
-        self.spare.pop().unwrap_or_else(|| Histogram::new(self.search.chosen.len()))
+        self.spare.pop().unwrap_or_else(|| Histogram::new(&self.search.layout))
     }
 
     fn may_split(&self, leaf: &Leaf) -> bool {
@@ -149,7 +149,7 @@ impl Grower<'_> {
         if self.may_split(less) || self.may_split(more) {
             let mut small = self.histogram();
             let rows = &grown.rows[less.begin..less.end];
-            small.build(self.search.binned, self.search.chosen, rows, self.grads);
+            small.build(self.search.binned, &self.search.layout, rows, self.grads);
             large.subtract(&small);
             for (leaf, histogram) in [(less, small), (more, large)] {
                 if self.may_split(leaf) {

@@ -31,6 +31,7 @@ mod split;
 mod tests;
 mod tree;
 
+pub use bins::Binned;
 pub use columns::Columns;
 pub use config::{BoostConfig, BoostError, Loss};
 pub use model::Booster;

@@ -52,8 +52,8 @@ impl TryFrom<Stored> for Booster {
 
 impl Booster {
     /// Fits trees one after the other, each to what the ones before leave. `targets` (and `weights`, not negative) are by
-    /// row. Work is about rows x features x trees x log2(leaves); memory one byte a value, 24 a row and 4 KiB for each
-    /// feature and leaf.
+    /// row; rows of weight 0 are not learned from. Work is about rows x features x trees x log2(leaves); memory one byte
+    /// a value, 24 a row and 16 for each bin and leaf.
     pub fn fit(
         columns: &Columns,
         targets: &[f64],
@@ -61,21 +61,34 @@ impl Booster {
         config: &BoostConfig,
     ) -> Result<Self, BoostError> {
         config.check(columns.features())?;
-        check_rows(columns, targets, weights, config)?;
+        let binned = Binned::new(columns, config.max_bins)?;
+        Ok(Self::fit_binned(&binned, targets, weights, config)?.0)
+    }
+
+    /// [`Booster::fit`] for several fits to one table, which is cut into bins once. Gives the scores of all rows, too
+    /// ([`Booster::score_row`]): those of weight 0 are scored by trees that have not seen them, as cross-validation wants.
+    pub fn fit_binned(
+        binned: &Binned,
+        targets: &[f64],
+        weights: Option<&[f64]>,
+        config: &BoostConfig,
+    ) -> Result<(Self, Vec<f64>), BoostError> {
+        config.check(binned.features())?;
+        check_rows(binned.rows(), targets, weights, config)?;
         let goal = Goal { config, targets, weights };
         let base_score = goal.base_score();
-        let binned = Binned::new(columns, config.max_bins);
-        let mut scores = vec![base_score; columns.rows()];
-        let mut grads: Vec<Grad> = vec![[0.0; 2]; columns.rows()];
+        let mut scores = vec![base_score; binned.rows()];
+        let mut grads: Vec<Grad> = vec![[0.0; 2]; binned.rows()];
         let mut random = Random::new(config.seed);
-        let mut gains = vec![0.0; columns.features()];
+        let mut gains = vec![0.0; binned.features()];
         let mut trees = Vec::with_capacity(config.trees);
+        let counts = |row: u32| weights.is_none_or(|weights| weights[row as usize] > 0.0);
         for _ in 0..config.trees {
             goal.gradients(&scores, &mut grads);
-            let (rows, others): (Vec<u32>, Vec<u32>) =
-                (0..columns.rows() as u32).partition(|_| random.chance(config.row_fraction));
-            let chosen = random.choose(columns.features(), config.feature_fraction);
-            let mut grown = grow(config, &binned, &chosen, rows, &grads);
+            let (rows, others): (Vec<u32>, Vec<u32>) = (0..binned.rows() as u32)
+                .partition(|&row| random.chance(config.row_fraction) && counts(row));
+            let chosen = random.choose(binned.features(), config.feature_fraction);
+            let mut grown = grow(config, binned, &chosen, rows, &grads);
             if let Some(quantile) = config.loss.quantile() {
                 grown.for_each_leaf(|rows, step| {
                     if !rows.is_empty() {
@@ -89,14 +102,14 @@ impl Booster {
                 }
             });
             for &row in &others {
-                scores[row as usize] += grown.step_of(&binned, row) * config.learning_rate;
+                scores[row as usize] += grown.step_of(binned, row) * config.learning_rate;
             }
             for &(feature, gain) in &grown.gains {
                 gains[feature] += gain;
             }
             trees.push(grown.into_tree(config.learning_rate));
         }
-        Ok(Self { loss: config.loss, base_score, trees, gains })
+        Ok((Self { loss: config.loss, base_score, trees, gains }, scores))
     }
 
     /// The prediction for one row: a probability with [`Loss::Logistic`], else on the scale of the targets. A row that is
@@ -164,12 +177,11 @@ impl Booster {
 }
 
 fn check_rows(
-    columns: &Columns,
+    rows: usize,
     targets: &[f64],
     weights: Option<&[f64]>,
     config: &BoostConfig,
 ) -> Result<(), BoostError> {
-    let rows = columns.rows();
     if targets.len() != rows || weights.is_some_and(|weights| weights.len() != rows) {
         let what = format!("{rows} rows, but {} targets or other weights", targets.len());
         return Err(BoostError::Shape(what));

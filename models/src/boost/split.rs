@@ -2,7 +2,7 @@
 
 use super::bins::{Binned, MISSING};
 use super::config::BoostConfig;
-use super::histogram::{Histogram, Sum};
+use super::histogram::{Histogram, Layout, Sum};
 
 /// What a leaf's step may be: narrowed by the monotone splits above it.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +51,8 @@ pub(super) fn fall(config: &BoostConfig, [g, h]: Sum, step: f64) -> f64 {
 pub(super) struct Search<'a> {
     pub(super) config: &'a BoostConfig,
     pub(super) binned: &'a Binned,
-    /// The features of this tree, in the histogram's order.
-    pub(super) chosen: &'a [usize],
+    /// The features of this tree.
+    pub(super) layout: Layout<'a>,
 }
 
 impl Search<'_> {
@@ -60,8 +60,8 @@ impl Search<'_> {
     pub(super) fn best(&self, histogram: &Histogram, whole: Sum, bounds: Bounds) -> Option<Split> {
         let unsplit = fall(self.config, whole, step(self.config, whole, bounds));
         let mut best: Option<Split> = None;
-        for (at, &feature) in self.chosen.iter().enumerate() {
-            let bins = histogram.feature(at);
+        for (at, &feature) in self.layout.chosen.iter().enumerate() {
+            let bins = histogram.feature(&self.layout, at);
             let missing = bins[MISSING as usize];
             // Less than half the smallest leaf is missing: the direction is no matter of gain.
             let asked = missing[1] > 1e-9;
@@ -89,7 +89,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn run(&self, bins: &[Sum; 256], unsplit: f64, best: &mut Option<Split>) {
+    fn run(&self, bins: &[Sum], unsplit: f64, best: &mut Option<Split>) {
         let config = self.search.config;
         let last = self.search.binned.last_bin(self.feature);
         // All values left and all missing ones right is a split, too.

@@ -187,6 +187,30 @@ fn a_weight_counts_as_that_many_rows() {
 }
 
 #[test]
+fn rows_of_no_weight_are_not_seen_but_scored() {
+    let (columns, targets) = planted(900, 31);
+    let kept: Vec<usize> = (0..900).filter(|row| row % 3 != 0).collect();
+    let weights: Vec<f64> = (0..900).map(|row| f64::from(u8::from(row % 3 != 0))).collect();
+    // What is left out says the opposite: whoever looked at it would learn something else.
+    let turned = |row: usize| if row % 3 == 0 { 1.0 - targets[row] } else { targets[row] };
+    let lies: Vec<f64> = (0..900).map(turned).collect();
+    let config = BoostConfig { trees: 12, row_fraction: 0.8, ..small(Loss::Logistic) };
+    let binned = Binned::new(&columns, config.max_bins).unwrap();
+    let (model, scores) = Booster::fit_binned(&binned, &lies, Some(&weights), &config).unwrap();
+    let honest = Booster::fit_binned(&binned, &targets, Some(&weights), &config).unwrap();
+    assert_eq!(model, honest.0);
+    let mut values = Vec::new();
+    for (row, score) in scores.iter().enumerate() {
+        columns.row_into(row, &mut values);
+        assert!((model.score_row(&values) - score).abs() < 1e-9, "row {row}");
+    }
+    let ranked = |row: &usize| scores[*row] > 0.0;
+    let right = kept.iter().filter(|row| ranked(row) == (targets[**row] > 0.5)).count();
+    assert!(right * 10 > kept.len() * 8, "{right} of {}", kept.len());
+    assert!(Binned::new(&columns, 256).is_err() && Binned::new(&columns, 1).is_err());
+}
+
+#[test]
 fn a_seed_decides_which_rows_and_features_a_tree_sees() {
     let (columns, targets) = planted(1_500, 19);
     let fit = |seed, row_fraction, feature_fraction| {

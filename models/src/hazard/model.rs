@@ -112,7 +112,8 @@ impl HazardModel {
 }
 
 impl Horizon {
-    fn score(&self, row: &[f32]) -> f64 {
+    /// What to rank units by: the average log odds of the members.
+    pub fn score(&self, row: &[f32]) -> f64 {
         let sum: f64 = self.members.iter().map(|member| member.score_row(row)).sum();
         sum / self.members.len() as f64
     }

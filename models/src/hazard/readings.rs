@@ -13,7 +13,34 @@ pub struct Gauge {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadingHistory {
     times_h: Vec<f64>,
-    by_gauge: Vec<Vec<f32>>,
+    by_gauge: Vec<Readings>,
+}
+
+/// One gauge at all times.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Readings {
+    values: Vec<f32>,
+    /// When it last changed (NaN: it did not yet), h.
+    changed_h: Vec<f64>,
+    /// How often it had changed.
+    changes: Vec<u32>,
+}
+
+impl Readings {
+    fn new(values: Vec<f32>, times_h: &[f64]) -> Self {
+        let (mut changed_h, mut changes) = (Vec::new(), Vec::new());
+        let (mut last_h, mut count) = (f64::NAN, 0);
+        for (at, &now_h) in times_h.iter().enumerate() {
+            let before = at.checked_sub(1).map_or(f32::NAN, |before| values[before]);
+            if values[at] != before && !values[at].is_nan() && !before.is_nan() {
+                last_h = now_h;
+                count += 1;
+            }
+            changed_h.push(last_h);
+            changes.push(count);
+        }
+        Self { values, changed_h, changes }
+    }
 }
 
 impl ReadingHistory {
@@ -21,10 +48,11 @@ impl ReadingHistory {
     pub fn new(gauges: usize, mut rows: Vec<(f64, Vec<f32>)>) -> Self {
         rows.retain(|row| row.0.is_finite());
         rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let times_h: Vec<f64> = rows.iter().map(|row| row.0).collect();
         let value = |row: &(f64, Vec<f32>), gauge| row.1.get(gauge).copied().unwrap_or(f32::NAN);
-        let by_gauge =
-            (0..gauges).map(|gauge| rows.iter().map(|row| value(row, gauge)).collect()).collect();
-        Self { times_h: rows.iter().map(|row| row.0).collect(), by_gauge }
+        let of_gauge = |gauge| rows.iter().map(|row| value(row, gauge)).collect();
+        let by_gauge = (0..gauges).map(|gauge| Readings::new(of_gauge(gauge), &times_h)).collect();
+        Self { times_h, by_gauge }
     }
 
     /// When it was read, ascending, h.
@@ -39,53 +67,43 @@ impl ReadingHistory {
 
     /// The last reading of a gauge; NaN where there is none.
     pub fn last(&self, gauge: usize, now_h: f64) -> f32 {
-        self.until(now_h).checked_sub(1).map_or(f32::NAN, |at| self.by_gauge[gauge][at])
+        self.until(now_h).checked_sub(1).map_or(f32::NAN, |at| self.by_gauge[gauge].values[at])
     }
 
-    /// How much a gauge rose since `now_h` - `window_h`, or since the first reading if that is later.
-    pub fn rise(&self, gauge: usize, now_h: f64, window_h: f64) -> f32 {
-        let Some(last) = self.until(now_h).checked_sub(1) else { return f32::NAN };
-        let before = self.until(now_h - window_h).saturating_sub(1);
-        self.by_gauge[gauge][last] - self.by_gauge[gauge][before]
-    }
-
-    /// Hours since a gauge last changed, and how often it did in the window.
-    fn changes(&self, gauge: usize, now_h: f64, window_h: f64) -> (f32, f32) {
-        let values = &self.by_gauge[gauge][..self.until(now_h)];
-        let (mut since, mut count) = (f32::NAN, 0);
-        for at in (1..values.len()).rev() {
-            let changed =
-                values[at] != values[at - 1] && !values[at].is_nan() && !values[at - 1].is_nan();
-            if changed && since.is_nan() {
-                since = (now_h - self.times_h[at]) as f32;
-            }
-            if self.times_h[at] <= now_h - window_h {
-                if !since.is_nan() {
-                    break;
-                }
-            } else {
-                count += u32::from(changed);
-            }
-        }
-        (since, count as f32)
-    }
-
-    /// Appends the features of `gauges` at `now_h`; see [`ReadingHistory::names`].
+    /// Appends the features of `gauges` at `now_h`; see [`ReadingHistory::names`]. A rise is counted from the reading at
+    /// the window's begin, or from the first one where that is later. NaN where nothing was read, or nothing changed yet.
     pub fn features(&self, gauges: &[Gauge], windows_h: &[f64], now_h: f64, out: &mut Vec<f32>) {
-        let mut trouble = 0.0;
-        for (at, gauge) in gauges.iter().enumerate() {
-            let last = self.last(at, now_h);
+        let Some(now) = self.until(now_h).checked_sub(1) else {
+            let begin = out.len();
+            out.resize(begin + Self::names(gauges, windows_h).len(), f32::NAN);
+            return;
+        };
+        let before: Vec<usize> = windows_h
+            .iter()
+            .map(|&window_h| self.until(now_h - window_h).saturating_sub(1))
+            .collect();
+        let longest = before.iter().copied().min().unwrap_or(now);
+        let (mut trouble, mut newest_h) = (0.0, f64::NAN);
+        let mut rises = vec![(0.0, 0.0); windows_h.len()];
+        for (gauge, readings) in gauges.iter().zip(&self.by_gauge) {
+            let last = readings.values[now];
             out.push(last);
             if !gauge.counts_trouble {
                 continue;
             }
-            trouble += if last > 0.0 { last.ln_1p() } else { 0.0 };
-            out.extend(windows_h.iter().map(|&window_h| self.rise(at, now_h, window_h)));
-            let longest = windows_h.iter().copied().fold(0.0, f64::max);
-            let (since, count) = self.changes(at, now_h, longest);
-            out.extend([since, count]);
+            trouble += log_of(last);
+            for (&before, sums) in before.iter().zip(&mut rises) {
+                let rise = last - readings.values[before];
+                out.push(rise);
+                *sums = (sums.0 + log_of(rise), sums.1 + f32::from(u8::from(rise > 0.0)));
+            }
+            let changed_h = readings.changed_h[now];
+            newest_h = newest_h.max(changed_h);
+            let changes = readings.changes[now] - readings.changes[longest];
+            out.extend([(now_h - changed_h) as f32, changes as f32]);
         }
-        out.push(trouble);
+        out.extend([trouble, (now_h - newest_h) as f32]);
+        out.extend(rises.into_iter().flat_map(|(sum, count)| [sum, count]));
     }
 
     /// Names of what [`ReadingHistory::features`] appends, each with the direction in which the hazard may go with it: 1
@@ -101,9 +119,18 @@ impl ReadingHistory {
                 names.push((format!("{name}_changes"), 1));
             }
         }
-        names.push(("trouble_log_sum".into(), 1));
+        names.extend([("trouble_log_sum".into(), 1), ("since_any_change_h".into(), -1)]);
+        for window_h in windows_h {
+            names.push((format!("rise_log_sum_{window_h}h"), 1));
+            names.push((format!("rising_{window_h}h"), 1));
+        }
         names
     }
+}
+
+/// Logarithm of one more; 0 for what is negative or not given.
+fn log_of(value: f32) -> f32 {
+    if value > 0.0 { value.ln_1p() } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -123,12 +150,17 @@ mod tests {
         let history = ReadingHistory::new(2, rows);
         let mut out = Vec::new();
         history.features(&gauges, &[24.0, 200.0], 60.0, &mut out);
-        // Value, rise in a day (the reading at 36 h is that of 24 h), rise since the first, 12 h ago, one change.
-        assert_eq!(out, [8.0, 6.0, 6.0, 12.0, 1.0, 31.0, 9f32.ln()]);
+        // Value, rise in a day (the reading at 36 h is that of 24 h), rise since the first, 12 h ago, one change; then
+        // the sums, of one counter here.
+        let (value, rise) = (9f32.ln(), 7f32.ln());
+        let wanted = [8.0, 6.0, 6.0, 12.0, 1.0, 31.0, value, 12.0, rise, 1.0, rise, 1.0];
+        for (found, wanted) in out.iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-6, "{out:?}");
+        }
         assert_eq!(ReadingHistory::names(&gauges, &[24.0, 200.0]).len(), out.len());
-        out.clear();
+        let before = out.len();
         history.features(&gauges, &[24.0, 200.0], -1.0, &mut out);
-        assert!(out[..4].iter().all(|v| v.is_nan()) && out[6] == 0.0, "{out:?}");
+        assert!(out[before..].iter().all(|v| v.is_nan()) && out.len() == 2 * before, "{out:?}");
         assert!(history.last(1, 80.0).is_nan(), "not given");
     }
 }

@@ -2,10 +2,14 @@
 
 use super::rows::{DAY, Kind, Part, Rows, hash};
 use isobar_datasets::{DriveDay, DriveSpan};
-use isobar_models::hazard::{Gauge, GroupCount, GroupRates, ReadingHistory};
+use isobar_models::hazard::{Gauge, GroupCount, GroupRates, PeerReadings, ReadingHistory};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// 2013-05-06.
 const DAYS_TEST_FROM_H: f64 = 379_944.0;
+/// The day before: its readings are the last that are known when the test begins.
+const DAYS_KNOWN_UNTIL_H: f64 = DAYS_TEST_FROM_H - DAY;
 /// 2016-01-01.
 const SPANS_TEST_FROM_H: f64 = 403_224.0;
 const DAY_WINDOWS_H: [f64; 4] = [24.0, 72.0, 168.0, 336.0];
@@ -16,12 +20,17 @@ const SPAN_THINNING: u64 = 3;
 /// Drives are looked at every 30 days; those about to fail every 5 in training, with a sixth of the weight.
 const LOOK_H: f64 = 30.0 * DAY;
 const LOOKS: f64 = 6.0;
+/// Drives are compared with their peers of the same day, or of up to half a look before.
+const DAY_PEERS_STEP_H: f64 = DAY;
+const SPAN_PEERS_STEP_H: f64 = LOOK_H / 2.0;
 
 /// One drive of either set.
 struct Drive {
     name: String,
     family: String,
     make: String,
+    /// Number of the make in the set, for its peers.
+    make_number: u32,
     capacity_tb: f32,
     /// Power-on hours at the first reading, where known.
     first_h: f64,
@@ -37,9 +46,9 @@ impl Drive {
         self.fails_h.iter().copied().filter(|&at_h| at_h >= now_h).fold(f64::INFINITY, f64::min)
     }
 
-    /// Failures and days before a moment.
+    /// Failures and days up to a moment.
     fn count_until(&self, until_h: f64) -> GroupCount {
-        let failures = self.fails_h.iter().filter(|&&at_h| at_h < until_h).count() as f64;
+        let failures = self.fails_h.iter().filter(|&&at_h| at_h <= until_h).count() as f64;
         let days = (self.last_h.min(until_h) - self.first_h).max(0.0) / DAY;
         GroupCount { failures, days }
     }
@@ -55,10 +64,36 @@ fn rates(drives: &[Drive], until_h: f64) -> GroupRates {
     rates
 }
 
+/// Drives of either set, with their makes numbered.
+fn numbered(mut drives: Vec<Drive>) -> Vec<Drive> {
+    let mut numbers = BTreeMap::new();
+    for drive in &mut drives {
+        let next = numbers.len() as u32;
+        drive.make_number = *numbers.entry(drive.make.clone()).or_insert(next);
+    }
+    drives
+}
+
+/// The counters of all drives, step by step.
+fn peers(drives: &[Drive], gauges: &[Gauge], step_h: f64) -> PeerReadings {
+    let mut peers = PeerReadings::new(step_h);
+    let counters = gauges.iter().filter(|gauge| gauge.counts_trouble).count();
+    for drive in drives {
+        for at_h in peers.moments_h(drive.first_h, drive.last_h) {
+            let readings = (0..counters).map(|gauge| drive.readings.last(gauge, at_h));
+            peers.add(drive.make_number, at_h, readings);
+        }
+    }
+    peers.sort();
+    peers
+}
+
 struct Frame<'a> {
+    /// The counters of trouble come first.
     gauges: Vec<Gauge>,
     windows_h: &'a [f64],
     rates: &'a GroupRates,
+    peers: PeerReadings,
     /// In training a drive's own record is taken off its make's.
     own_until_h: Option<f64>,
 }
@@ -66,6 +101,9 @@ struct Frame<'a> {
 impl Frame<'_> {
     fn names(&self) -> Vec<(String, i8)> {
         let mut names = ReadingHistory::names(&self.gauges, self.windows_h);
+        let counters = self.gauges.iter().filter(|gauge| gauge.counts_trouble);
+        names.extend(counters.map(|gauge| (format!("{}_rarity", gauge.name), 1)));
+        names.push(("rarity_sum".into(), 1));
         names.push(("trouble_kinds".into(), 1));
         names.push(("hours_on_h".into(), 0));
         names.push(("capacity_tb".into(), 0));
@@ -74,18 +112,28 @@ impl Frame<'_> {
     }
 
     fn row(&self, drive: &Drive, now_h: f64) -> Vec<f32> {
-        let mut row = Vec::with_capacity(self.gauges.len() * 7 + 5);
+        let mut row = Vec::with_capacity(self.gauges.len() * 8 + 16);
         drive.readings.features(&self.gauges, self.windows_h, now_h, &mut row);
-        let troubled = |(at, gauge): (usize, &Gauge)| {
-            gauge.counts_trouble && drive.readings.last(at, now_h) > 0.0
-        };
-        let kinds = self.gauges.iter().enumerate().filter(|&gauge| troubled(gauge)).count();
+        let (mut kinds, mut rarities) = (0, 0.0);
+        let counters = self.gauges.iter().filter(|gauge| gauge.counts_trouble).count();
+        for gauge in 0..counters {
+            let last = drive.readings.last(gauge, now_h);
+            let rarity = self.peers.rarity(drive.make_number, now_h, gauge, last);
+            kinds += usize::from(last > 0.0);
+            rarities += rarity;
+            row.push(rarity);
+        }
+        row.push(rarities);
         let hours_on = drive.first_hours_on + now_h - drive.first_h;
         let own = self.own_until_h.map(|until_h| drive.count_until(until_h)).unwrap_or_default();
         let rate = self.rates.log_rate(&drive.family, &drive.make, own);
         row.extend([kinds as f32, hours_on as f32, drive.capacity_tb, rate as f32]);
         row
     }
+}
+
+fn unit_names(drives: &[Drive]) -> Arc<[String]> {
+    drives.iter().map(|drive| drive.name.clone()).collect()
 }
 
 fn gauge(name: String, counts_trouble: bool) -> Gauge {
@@ -108,16 +156,21 @@ pub(super) fn day_rows(
     part: Part,
     rates_known: Option<&GroupRates>,
 ) -> (Rows, GroupRates) {
-    let drives: Vec<Drive> = days.chunk_by(|a, b| a.drive == b.drive).map(drive_of_days).collect();
-    let own = rates(&drives, DAYS_TEST_FROM_H);
+    let drives = days.chunk_by(|a, b| a.drive == b.drive).map(drive_of_days).collect();
+    let drives = numbered(drives);
+    let own = rates(&drives, DAYS_KNOWN_UNTIL_H);
     let rates = rates_known.unwrap_or(&own);
-    let gauges =
-        DriveDay::SMART.iter().enumerate().map(|(at, n)| gauge(format!("smart_{n}"), at < 2));
-    let own_until_h = (part == Part::Train).then_some(DAYS_TEST_FROM_H);
-    let frame = Frame { gauges: gauges.collect(), windows_h: &DAY_WINDOWS_H, rates, own_until_h };
+    let gauges: Vec<Gauge> = DriveDay::SMART
+        .iter()
+        .enumerate()
+        .map(|(at, n)| gauge(format!("smart_{n}"), at < 2))
+        .collect();
+    let peers = peers(&drives, &gauges, DAY_PEERS_STEP_H);
+    let own_until_h = (part == Part::Train).then_some(DAYS_KNOWN_UNTIL_H);
+    let frame = Frame { gauges, windows_h: &DAY_WINDOWS_H, rates, peers, own_until_h };
     let end_h = days.iter().map(|day| day.at_h).fold(f64::MIN, f64::max);
-    let known_until_h = if part == Part::Train { DAYS_TEST_FROM_H - DAY } else { end_h };
-    let mut rows = Rows::new(frame.names(), known_until_h.min(end_h));
+    let known_until_h = if part == Part::Train { DAYS_KNOWN_UNTIL_H } else { end_h };
+    let mut rows = Rows::new(frame.names(), unit_names(&drives), known_until_h.min(end_h));
     for (unit, drive) in drives.iter().enumerate() {
         for &at_h in drive.readings.times_h() {
             if (at_h >= DAYS_TEST_FROM_H) != (part == Part::Test) {
@@ -148,6 +201,7 @@ fn drive_of_days(days: &[DriveDay]) -> Drive {
         name: first.drive.clone(),
         family: family(&first.model),
         make: first.model.clone(),
+        make_number: 0,
         capacity_tb: first.capacity_tb,
         first_h: first.at_h,
         first_hours_on: f64::from(first.hours_on),
@@ -165,19 +219,21 @@ pub(super) fn span_rows(
     rates_known: Option<&GroupRates>,
 ) -> (Rows, GroupRates) {
     let end_h = spans.iter().map(|span| span.last_seen_h).fold(f64::MIN, f64::max);
-    let drives: Vec<Drive> = spans
-        .chunk_by(|a, b| a.drive == b.drive)
-        .map(|spans| drive_of_spans(spans, end_h))
-        .collect();
+    let drives = spans.chunk_by(|a, b| a.drive == b.drive);
+    let drives = numbered(drives.map(|spans| drive_of_spans(spans, end_h)).collect());
     let own = rates(&drives, SPANS_TEST_FROM_H);
     let rates = rates_known.unwrap_or(&own);
     // The counters of trouble come first: 5, 187, 197, 198, 188, 196, 10.
-    let gauges =
-        DriveSpan::SMART.iter().enumerate().map(|(at, n)| gauge(format!("smart_{n}"), at < 7));
+    let gauges: Vec<Gauge> = DriveSpan::SMART
+        .iter()
+        .enumerate()
+        .map(|(at, n)| gauge(format!("smart_{n}"), at < 7))
+        .collect();
+    let peers = peers(&drives, &gauges, SPAN_PEERS_STEP_H);
     let own_until_h = (part == Part::Train).then_some(SPANS_TEST_FROM_H);
-    let frame = Frame { gauges: gauges.collect(), windows_h: &SPAN_WINDOWS_H, rates, own_until_h };
+    let frame = Frame { gauges, windows_h: &SPAN_WINDOWS_H, rates, peers, own_until_h };
     let until_h = if part == Part::Train { SPANS_TEST_FROM_H.min(end_h) } else { end_h };
-    let mut rows = Rows::new(frame.names(), until_h);
+    let mut rows = Rows::new(frame.names(), unit_names(&drives), until_h);
     for (unit, drive) in drives.iter().enumerate() {
         for (at_h, weight) in looks(drive, kind, part, until_h) {
             let fails_at_h = drive.fails_after(at_h);
@@ -250,6 +306,7 @@ fn drive_of_spans(spans: &[DriveSpan], end_h: f64) -> Drive {
         name: first.drive.clone(),
         family: first.maker.clone(),
         make: first.model.clone(),
+        make_number: 0,
         capacity_tb: first.capacity_tb,
         first_h: date(first.start_h),
         first_hours_on: first.start_h,

@@ -1,17 +1,19 @@
 //! Fitting the model of one kind of set.
 
-use super::rows::{Kind, Rows};
+use super::rows::{Kind, Rows, hash};
 use super::rules::rules;
-use super::score::Said;
+use super::score::{Said, weighted_auc_pr};
+use super::shown::weighted_reliability;
+use crate::random::mixed;
 use crate::{Error, Result};
-use isobar_models::boost::{BoostConfig, BoostError, Booster, Loss};
+use isobar_models::boost::{Binned, BoostConfig, BoostError, Booster, Loss};
 use isobar_models::hazard::threshold_of_costs;
 use isobar_models::hazard::{GroupRates, HazardModel, Horizon, Isotonic, Recalibration};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Units are dealt into so many parts; each part's scores come from trees that have not seen it.
-const FOLDS: u32 = 3;
+/// Rows that trees are fitted to at most: of more, some of each class stand for the others with their weight.
+const ROWS_MAX: usize = 300_000;
 
 /// The model of one kind of set, as it is kept in the package.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,13 +30,17 @@ pub(super) struct Fitted {
     pub(super) seen_auc_pr: f64,
     pub(super) rows: u64,
     pub(super) failing_rows: u64,
+    /// On the same units: probability said, share that failed.
+    pub(super) reliability: Vec<[f64; 2]>,
 }
 
 /// What is known of a kind before any data.
 pub(super) struct Settings {
     pub(super) boost: BoostConfig,
-    /// Fits with different seeds for the first horizon; one for the others.
-    pub(super) members: u64,
+    /// Units are dealt into so many parts, so often. For each part there is a member that has not seen it: what it says
+    /// there is what calibration is fitted to. Horizons behind the first are dealt once.
+    pub(super) folds: u64,
+    pub(super) rounds: u64,
     /// What a missed failure costs in false alarms.
     pub(super) missed_cost: f64,
     /// Whether probabilities are shifted as outcomes become known.
@@ -48,27 +54,29 @@ pub(super) fn settings(kind: Kind) -> Settings {
         max_leaves: 16,
         l2: 5.0,
         max_delta_step: 1.0,
+        // Scores are no better with more, and fits are slower.
+        max_bins: 64,
         row_fraction: 0.7,
         feature_fraction: 0.5,
         ..BoostConfig::of(Loss::Logistic)
     };
-    let (boost, members, missed_cost, recalibrated) = match kind {
+    let (boost, (folds, rounds), missed_cost, recalibrated) = match kind {
         Kind::Machines => {
-            let boost = BoostConfig { trees: 250, max_leaves: 24, l2: 1.0, ..base };
-            (boost, 2, 1.0, false)
+            let boost = BoostConfig { trees: 150, max_leaves: 24, l2: 1.0, max_bins: 255, ..base };
+            (boost, (3, 1), 1.0, false)
         }
         Kind::DriveDays => {
             let boost = BoostConfig { trees: 120, max_leaves: 6, min_child_hessian: 0.5, ..base };
-            (boost, 5, 10.0, false)
+            (boost, (5, 2), 10.0, false)
         }
         Kind::DriveSpans | Kind::DriveRecords => {
-            (BoostConfig { trees: 250, ..base }, 3, 10.0, false)
+            (BoostConfig { trees: 250, ..base }, (4, 1), 10.0, false)
         }
         Kind::Outages | Kind::UpDown | Kind::GpuLives => {
-            (BoostConfig { min_child_hessian: 10.0, ..base }, 2, 3.0, true)
+            (BoostConfig { min_child_hessian: 10.0, ..base }, (3, 1), 3.0, true)
         }
     };
-    Settings { boost, members, missed_cost, recalibrated }
+    Settings { boost, folds, rounds, missed_cost, recalibrated }
 }
 
 fn bad(error: BoostError) -> Error {
@@ -86,10 +94,10 @@ pub(super) fn fit(
     let settings = settings(kind);
     let mut horizons = Vec::new();
     let mut rule_lines = BTreeMap::new();
-    let (mut seen_auc_pr, mut count) = (0.0, (0, 0));
+    let (mut seen_auc_pr, mut count, mut honest) = (0.0, (0, 0), Vec::new());
     for (at, horizon_h) in kind.horizons_h().into_iter().enumerate() {
         told(&format!("{}: within {horizon_h} h", kind.name()));
-        let (rows, labels) = rows.labelled(horizon_h);
+        let (rows, labels) = thinned(rows.labelled(horizon_h), ROWS_MAX);
         let failing = labels.iter().filter(|label| **label).count();
         if failing == 0 || failing == labels.len() {
             if at > 0 {
@@ -102,11 +110,14 @@ pub(super) fn fit(
             );
             return Err(Error::Unsuitable(what));
         }
-        let members = if at == 0 { settings.members } else { 1 };
-        let (horizon, held_out) = fit_horizon(&rows, &labels, &settings, members, seed, horizon_h)?;
+        let rounds = if at == 0 { settings.rounds } else { 1 };
+        let (horizon, held_out) = fit_horizon(&rows, &labels, &settings, rounds, seed, horizon_h)?;
         if at == 0 {
             count = (rows.len() as u64, failing as u64);
-            seen_auc_pr = super::score::auc_pr(&held_out, &labels).unwrap_or(0.0);
+            seen_auc_pr = weighted_auc_pr(&held_out, &labels, &rows.weights);
+            let probability = |&score: &f64| horizon.calibration.at(score);
+            let said: Vec<f64> = held_out.iter().map(probability).collect();
+            honest = weighted_reliability(&said, &labels, &rows.weights);
             for rule in rules(kind) {
                 let line = calibrate(&rule.scores(&rows), &labels, &rows.weights);
                 rule_lines.insert(rule.name.to_owned(), line);
@@ -123,7 +134,25 @@ pub(super) fn fit(
         seen_auc_pr,
         rows: count.0,
         failing_rows: count.1,
+        reliability: honest,
     })
+}
+
+/// At most about so many rows: half of them may be failing ones, all where they are fewer. What is left out is not
+/// chosen by time or unit; what is kept gets its weight.
+fn thinned((rows, labels): (Rows, Vec<bool>), rows_max: usize) -> (Rows, Vec<bool>) {
+    let failing = labels.iter().filter(|label| **label).count();
+    let one_failing_in = failing.div_ceil(rows_max / 2).max(1);
+    let left = rows_max - failing / one_failing_in;
+    let one_other_in = (labels.len() - failing).div_ceil(left).max(1);
+    let share = |row: usize| if labels[row] { one_failing_in } else { one_other_in };
+    let kept: Vec<usize> =
+        (0..labels.len()).filter(|&row| mixed(row as u64) % share(row) as u64 == 0).collect();
+    let mut thin = rows.only(&kept);
+    for (weight, &row) in thin.weights.iter_mut().zip(&kept) {
+        *weight *= share(row) as f64;
+    }
+    (thin, kept.into_iter().map(|row| labels[row]).collect())
 }
 
 fn calibrate(scores: &[f64], labels: &[bool], weights: &[f64]) -> Isotonic {
@@ -137,51 +166,60 @@ fn fit_horizon(
     rows: &Rows,
     labels: &[bool],
     settings: &Settings,
-    members: u64,
+    rounds: u64,
     seed: u64,
     hours: f64,
 ) -> Result<(Horizon, Vec<f64>)> {
-    let monotone = rows.names.iter().map(|(_, direction)| *direction).collect();
-    let config = |seed| BoostConfig { seed, monotone, ..settings.boost.clone() };
-    let config: BoostConfig = config(seed);
+    let table = rows.table().ok_or_else(|| Error::Unsuitable("no rows to learn from".into()))?;
+    let binned = Binned::new(&table, settings.boost.max_bins).map_err(bad)?;
+    let targets: Vec<f64> = labels.iter().map(|&label| f64::from(u8::from(label))).collect();
+    let monotone: Vec<i8> = rows.names.iter().map(|(_, direction)| *direction).collect();
     let mut held_out = vec![0.0; rows.len()];
-    let fold = |row: usize| super::rows::hash(&rows.units[row].to_string(), seed) as u32 % FOLDS;
-    for part in 0..FOLDS {
-        let kept: Vec<usize> = (0..rows.len()).filter(|&row| fold(row) != part).collect();
-        let fitted = fit_some(rows, labels, &kept, &config)?;
-        let mut values = Vec::new();
-        for row in (0..rows.len()).filter(|&row| fold(row) == part) {
-            rows.row_into(row, &mut values);
-            held_out[row] = fitted.score_row(&values);
+    let mut members = Vec::new();
+    for round in 0..rounds {
+        let dealt = seed.wrapping_mul(1_000).wrapping_add(round);
+        let parts: Vec<u64> =
+            rows.unit_names.iter().map(|name| hash(name, dealt) % settings.folds).collect();
+        for part in 0..settings.folds {
+            let unseen = |row: usize| parts[rows.units[row] as usize] == part;
+            let weights: Vec<f64> = (0..rows.len())
+                .map(|row| if unseen(row) { 0.0 } else { rows.weights[row] })
+                .collect();
+            let seed = dealt.wrapping_mul(1_000).wrapping_add(part);
+            let config = BoostConfig { seed, monotone: monotone.clone(), ..settings.boost.clone() };
+            let (member, scores) =
+                Booster::fit_binned(&binned, &targets, Some(&weights), &config).map_err(bad)?;
+            for row in (0..rows.len()).filter(|&row| unseen(row)) {
+                held_out[row] += scores[row] / rounds as f64;
+            }
+            members.push(member);
         }
     }
-    let all: Vec<usize> = (0..rows.len()).collect();
-    let fit = |member| {
-        let seed = seed.wrapping_mul(1_000).wrapping_add(member);
-        fit_some(rows, labels, &all, &BoostConfig { seed, ..config.clone() })
-    };
-    let members = (0..members).map(fit).collect::<Result<Vec<Booster>>>()?;
     let calibration = calibrate(&held_out, labels, &rows.weights);
     let raise = threshold_of_costs(settings.missed_cost, 1.0);
     Ok((Horizon { hours, members, calibration, raise, clear: raise / 2.0 }, held_out))
 }
 
-fn fit_some(rows: &Rows, labels: &[bool], kept: &[usize], config: &BoostConfig) -> Result<Booster> {
-    let part = rows.only(kept);
-    let targets: Vec<f64> = kept.iter().map(|&row| f64::from(u8::from(labels[row]))).collect();
-    let table =
-        part.table().ok_or_else(|| Error::Unsuitable("too few rows to learn from".into()))?;
-    Booster::fit(&table, &targets, Some(&part.weights), config).map_err(bad)
-}
-
 impl Fitted {
+    /// By feature: its share in what the splits for the first horizon gained in training.
+    pub(super) fn gain_shares(&self) -> Vec<f64> {
+        let mut shares = vec![0.0; self.features.len()];
+        for member in &self.model.horizons()[0].members {
+            let whole = member.gains().iter().sum::<f64>().max(f64::MIN_POSITIVE);
+            for (share, gain) in shares.iter_mut().zip(member.gains()) {
+                *share += gain / whole / self.model.horizons()[0].members.len() as f64;
+            }
+        }
+        shares
+    }
+
     /// What the model says of rows with known outcomes, in the order of time where it is recalibrated.
     pub(super) fn say(&self, kind: Kind, rows: &Rows, labels: &[bool]) -> Said {
         let horizon = &self.model.horizons()[0];
         let mut values = Vec::new();
         let scores = (0..rows.len()).map(|row| {
             rows.row_into(row, &mut values);
-            self.model.scores(&values)[0]
+            horizon.score(&values)
         });
         let scores: Vec<f64> = scores.collect();
         let mut probabilities: Vec<f64> =

@@ -27,7 +27,8 @@ pub(super) fn rows(
         Part::Train => (begin_h, TEST_FROM_H.min(end_h)),
         Part::Test => (begin_h.max(TEST_FROM_H), end_h),
     };
-    let mut rows = Rows::new(names(), until_h);
+    let unit_names = events.machines.iter().map(|machine| machine.id.to_string()).collect();
+    let mut rows = Rows::new(names(), unit_names, until_h);
     let mut by_machine: BTreeMap<u32, Vec<(f64, usize)>> = BTreeMap::new();
     let kinds = [(&events.errors, 0), (&events.maintenance, ERRORS)];
     let failures = (&events.failures, ERRORS + COMPONENTS);
@@ -37,7 +38,7 @@ pub(super) fn rows(
             by_machine.entry(machine).or_default().push((at_h, kind));
         }
     }
-    for machine in &events.machines {
+    for (unit, machine) in events.machines.iter().enumerate() {
         let name = machine.id.to_string();
         let wanted = match part {
             Part::Train => hash(&name, seed) % 10 < TRAINED_OF_TEN,
@@ -55,7 +56,7 @@ pub(super) fn rows(
             let mut row = Vec::with_capacity(rows.names.len());
             features(&history, now_h, &mut row);
             row.extend([machine.age_years, machine.model as f32]);
-            rows.push(machine.id, now_h, fails_at_h, 1.0, &row);
+            rows.push(unit as u32, now_h, fails_at_h, 1.0, &row);
             now_h += 1.0;
         }
     }

@@ -1,7 +1,9 @@
 //! Failures of disks and machines: a model for each kind of set, judged on later time and, where the set says so, on
 //! machines it has not seen.
 
+mod card;
 mod disks;
+mod events;
 mod fit;
 mod machines;
 mod nodes;
@@ -9,17 +11,19 @@ mod rows;
 mod rules;
 mod score;
 mod serve;
+mod shown;
+#[cfg(test)]
+mod tests;
 
-use super::{Lesson, Trained};
-use crate::package::Feature;
+use super::{Lesson, Reason, Trained};
 use crate::serve::RowModel;
-use crate::{Error, Evaluation, Metric, Metrics, Progress, Result, Signature};
+use crate::{Curve, Error, Evaluation, Metric, Progress, Result, Shape};
 use fit::Fitted;
 use isobar_datasets::{FailureSet, read_failures};
 use isobar_models::hazard::GroupRates;
 use rows::{Kind, Part, Rows};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(super) struct Hazard;
@@ -88,16 +92,22 @@ impl Lesson for Hazard {
         if fitted.is_empty() {
             return Err(Error::Unsuitable("no folder to train on".into()));
         }
-        let (signature, metrics, card) =
-            (signature(&fitted), metrics(&fitted), card(&fitted, seed));
         // One file holds one model.
         let onnx = match fitted.len() {
             1 => fitted.values().next().and_then(serve::onnx),
             _ => None,
         };
+        let trained = Trained {
+            signature: card::signature(&fitted),
+            metrics: card::metrics(&fitted),
+            card: card::card(&fitted, seed),
+            curves: [("reliability".into(), honesty(&fitted))].into(),
+            onnx,
+            ..Trained::default()
+        };
         let parameters = serde_json::to_value(Parameters { seed, kinds: fitted })
             .expect("names are text and numbers finite");
-        Ok(Trained { parameters, signature, metrics, card, onnx, ..Trained::default() })
+        Ok(Trained { parameters, ..trained })
     }
 
     fn row_models(
@@ -117,8 +127,7 @@ impl Lesson for Hazard {
         data: &Path,
         progress: &mut dyn Progress,
     ) -> Result<Evaluation> {
-        let parameters = Parameters::deserialize(parameters)
-            .map_err(|e| Error::Unsuitable(format!("the parameters are no hazard model: {e}")))?;
+        let parameters = read_parameters(parameters)?;
         progress.step(0, 2, "reading");
         let set = read_failures(data)?;
         let mut judged: Option<Evaluation> = None;
@@ -127,25 +136,60 @@ impl Lesson for Hazard {
             let fitted = parameters.kinds.get(kind.name()).ok_or_else(|| {
                 Error::Unsuitable(format!("the model was not trained on {}", kind.name()))
             })?;
-            let (n, metrics, baselines) = judge_kind(&set, kind, parameters.seed, fitted)?;
+            let found = judge_kind(&set, kind, parameters.seed, fitted)?;
             match &mut judged {
-                None => judged = Some(document(data, n, metrics, baselines)),
-                Some(first) => {
-                    first.metrics.insert(kind.name().into(), Metric::Group(metrics));
-                    for (name, metrics) in baselines {
-                        let beside = first.baselines.entry(name).or_default();
-                        beside.insert(kind.name().into(), Metric::Group(metrics));
-                    }
-                }
+                None => judged = Some(found),
+                Some(first) => beside(first, kind, found),
             }
         }
-        Ok(judged.expect("each set has a kind"))
+        let judged = judged.expect("each set has a kind");
+        let dataset = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Evaluation { dataset, ..judged })
+    }
+
+    /// For each kind of set the share of each feature in what the splits for the first horizon gained.
+    fn reasons(&self, parameters: &serde_json::Value) -> Result<Vec<Reason>> {
+        let parameters = read_parameters(parameters)?;
+        let mut reasons = Vec::new();
+        for (kind, fitted) in &parameters.kinds {
+            for (name, weight) in fitted.features.iter().zip(fitted.gain_shares()) {
+                reasons.push(Reason {
+                    name: format!("{kind}.{name}"),
+                    weight,
+                    of: "share of the gain".into(),
+                });
+            }
+        }
+        reasons.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.name.cmp(&b.name)));
+        Ok(reasons)
     }
 }
 
-type Judged = (u64, Metrics, BTreeMap<String, Metrics>);
+fn read_parameters(parameters: &serde_json::Value) -> Result<Parameters> {
+    Parameters::deserialize(parameters)
+        .map_err(|e| Error::Unsuitable(format!("the parameters are no hazard model: {e}")))
+}
 
-fn judge_kind(set: &FailureSet, kind: Kind, seed: u64, fitted: &Fitted) -> Result<Judged> {
+/// Probabilities and what came, on units of the training part that the trees had not seen.
+fn honesty(fitted: &BTreeMap<String, Fitted>) -> Curve {
+    let curve = Curve::new(Shape::Reliability, "probability said", "share that failed");
+    fitted.iter().fold(curve, |curve, (kind, fitted)| curve.with(kind, fitted.reliability.clone()))
+}
+
+/// Adds a second kind of rows of the same set under its name.
+fn beside(first: &mut Evaluation, kind: Kind, found: Evaluation) {
+    first.metrics.insert(kind.name().into(), Metric::Group(found.metrics));
+    for (name, metrics) in found.baselines {
+        let baseline = first.baselines.entry(name).or_default();
+        baseline.insert(kind.name().into(), Metric::Group(metrics));
+    }
+    for (name, curve) in found.curves {
+        first.curves.insert(format!("{name}.{}", kind.name()), curve);
+    }
+}
+
+/// Judges the model of one kind of rows; the caller knows what the set is called.
+fn judge_kind(set: &FailureSet, kind: Kind, seed: u64, fitted: &Fitted) -> Result<Evaluation> {
     let (rows, _) = rows_of(set, kind, Part::Test, seed, Some(fitted));
     let names = rows.names.iter().map(|(name, _)| name);
     if !names.eq(&fitted.features) || fitted.model.features() != rows.names.len() {
@@ -160,69 +204,25 @@ fn judge_kind(set: &FailureSet, kind: Kind, seed: u64, fitted: &Fitted) -> Resul
         return Err(Error::Unsuitable(what));
     }
     let said = fitted.say(kind, &rows, &labels);
-    let metrics = score::judge(&rows, &labels, &said, horizon_h);
-    let mut baselines = BTreeMap::new();
-    for rule in rules::rules(kind) {
-        let said = fitted.say_by_rule(rule.name, rule.scores(&rows));
-        baselines.insert(rule.name.to_owned(), score::judge(&rows, &labels, &said, horizon_h));
-    }
-    Ok((rows.len() as u64, metrics, baselines))
-}
-
-fn document(
-    data: &Path,
-    n: u64,
-    metrics: Metrics,
-    baselines: BTreeMap<String, Metrics>,
-) -> Evaluation {
-    let dataset = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let task = super::Task::Hazard.name().into();
-    Evaluation { task, dataset, metrics, baselines, n, ..Evaluation::default() }
-}
-
-fn signature(fitted: &BTreeMap<String, Fitted>) -> Signature {
-    let of_kind = |(kind, fitted): (&String, &Fitted)| -> Vec<Feature> {
-        let feature = |name: &String| Feature {
-            name: format!("{kind}.{name}"),
-            kind: "f32".into(),
-            unit: if name.ends_with("_h") { "h".into() } else { String::new() },
-        };
-        fitted.features.iter().map(feature).collect()
+    let by_rule = rules::rules(kind)
+        .into_iter()
+        .map(|rule| (rule.name, fitted.say_by_rule(rule.name, rule.scores(&rows))))
+        .collect::<Vec<_>>();
+    let mut sides = vec![("model", &said)];
+    sides.extend(by_rule.iter().map(|(name, said)| (*name, said)));
+    let mut evaluation = Evaluation {
+        task: super::Task::Hazard.name().into(),
+        n: rows.len() as u64,
+        metrics: score::judge(&rows, &labels, &said, horizon_h),
+        units: shown::units(&rows, &labels, &said, horizon_h),
+        curves: shown::curves(&rows, &labels, &sides, horizon_h),
+        ..Evaluation::default()
     };
-    Signature { features: fitted.iter().flat_map(of_kind).collect() }
-}
-
-fn metrics(fitted: &BTreeMap<String, Fitted>) -> Metrics {
-    let of_kind = |(kind, fitted): (&String, &Fitted)| {
-        let figures = Metrics::from([
-            ("auc_pr_unseen_units_of_training".into(), fitted.seen_auc_pr.into()),
-            ("rows".into(), (fitted.rows as f64).into()),
-            ("failing_rows".into(), (fitted.failing_rows as f64).into()),
-        ]);
-        (kind.clone(), Metric::Group(figures))
-    };
-    fitted.iter().map(of_kind).collect()
-}
-
-fn card(fitted: &BTreeMap<String, Fitted>, seed: u64) -> String {
-    let mut card = String::from("# Failures of disks and machines\n\n");
-    card += "Says with which probability a unit fails within each horizon, to rank units and to raise alerts. Not a ";
-    card += "guarantee for any one unit; many failures announce nothing.\n\n";
-    card += &format!("Seed {seed}. Trained on what the sets' READMEs call training, split by time");
-    card += " (and, for `machines`, by machine).\n\n| kind | rows | failing | horizons, h |\n| --- | --- | --- | --- |\n";
-    for (kind, fitted) in fitted {
-        let hours: Vec<String> =
-            fitted.model.horizons().iter().map(|h| h.hours.to_string()).collect();
-        let (rows, failing) = (fitted.rows, fitted.failing_rows);
-        card += &format!("| {kind} | {rows} | {failing} | {} |\n", hours.join(", "));
+    for (name, said) in &by_rule {
+        let name = || (*name).to_owned();
+        evaluation.baselines.insert(name(), score::judge(&rows, &labels, said, horizon_h));
+        let units = shown::units(&rows, &labels, said, horizon_h);
+        evaluation.baseline_units.insert(name(), units);
     }
-    let machines: BTreeSet<&str> =
-        fitted.values().flat_map(|f| f.trained_units.iter().map(String::as_str)).collect();
-    if !machines.is_empty() {
-        card += &format!(
-            "\n{} machines were trained on; a judgement is about others.\n",
-            machines.len()
-        );
-    }
-    card
+    Ok(evaluation)
 }

@@ -67,7 +67,8 @@ pub(super) fn outage_rows(outages: &[Outage], part: Part) -> Rows {
     names.extend(Peers::names("system", &PEER_WINDOWS_H));
     names.extend(["processors".into(), "last_down_h".into(), "known_for_h".into()]);
     names.push("outages_per_day".into());
-    let mut rows = Rows::new(free(names), until_h);
+    let unit_names = nodes.iter().map(|node| node[0].node.clone()).collect();
+    let mut rows = Rows::new(free(names), unit_names, until_h);
     for (unit, node) in nodes.iter().enumerate() {
         let any = Outage::CAUSES.len();
         let both = node.iter().flat_map(|o| [(o.start_h, o.cause), (o.start_h, any)]);
@@ -119,7 +120,8 @@ pub(super) fn up_down_rows(intervals: &[UpDown], part: Part) -> Rows {
         names.push(name.into());
     }
     names.extend(["up_share_168h".into(), "up_share_720h".into()]);
-    let mut rows = Rows::new(free(names), until_h);
+    let unit_names = nodes.iter().map(|node| node[0].node.clone()).collect();
+    let mut rows = Rows::new(free(names), unit_names, until_h);
     for (unit, node) in nodes.iter().enumerate() {
         let events = node.iter().map(|i| (i.start_h, usize::from(i.up)));
         let history = EventHistory::new(2, events);
@@ -188,7 +190,8 @@ pub(super) fn life_rows(lives: &[GpuLife], part: Part) -> Rows {
         names.push(name.into());
     }
     names.push("errors_per_year".into());
-    let mut rows = Rows::new(free(names), until_h);
+    let unit_names = gpus.iter().map(|gpu| gpu[0].gpu.clone()).collect();
+    let mut rows = Rows::new(free(names), unit_names, until_h);
     for (unit, gpu) in gpus.iter().enumerate() {
         let errors = gpu.iter().filter(|l| l.failed).map(|l| (l.remove_h, 0));
         let history = EventHistory::new(2, errors.chain(gpu.iter().map(|l| (l.insert_h, 1))));

@@ -1,6 +1,8 @@
 //! What every set becomes: rows of features at a moment, with the moment of the failure that followed.
 
+use crate::random::mixed;
 use isobar_models::boost::Columns;
+use std::sync::Arc;
 
 /// The kinds of sets, each with a model of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +58,9 @@ pub(super) struct Rows {
     /// Name of each feature, and in which direction the hazard may go with it.
     pub(super) names: Vec<(String, i8)>,
     pub(super) columns: Vec<Vec<f32>>,
+    /// Place of the row's unit in `unit_names`.
     pub(super) units: Vec<u32>,
+    pub(super) unit_names: Arc<[String]>,
     /// h since 1970.
     pub(super) at_h: Vec<f64>,
     /// The next failure of the unit; infinite where none was seen.
@@ -68,11 +72,16 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(names: Vec<(String, i8)>, known_until_h: f64) -> Self {
+    pub(super) fn new(
+        names: Vec<(String, i8)>,
+        unit_names: Arc<[String]>,
+        known_until_h: f64,
+    ) -> Self {
         let columns = vec![Vec::new(); names.len()];
         Self {
             names,
             columns,
+            unit_names,
             units: Vec::new(),
             at_h: Vec::new(),
             fails_at_h: Vec::new(),
@@ -121,6 +130,7 @@ impl Rows {
             names: self.names.clone(),
             columns: self.columns.iter().map(pick).collect(),
             units: kept.iter().map(|&row| self.units[row]).collect(),
+            unit_names: self.unit_names.clone(),
             at_h: pick_h(&self.at_h),
             fails_at_h: pick_h(&self.fails_at_h),
             weights: pick_h(&self.weights),
@@ -151,9 +161,7 @@ pub(super) fn hash(name: &str, seed: u64) -> u64 {
     for byte in name.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^ (hash >> 32)
+    mixed(hash)
 }
 
 #[cfg(test)]
@@ -162,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_label_is_given_only_where_the_outcome_is_known() {
-        let mut rows = Rows::new(vec![("x".into(), 0)], 100.0);
+        let mut rows = Rows::new(vec![("x".into(), 0)], ["a".into(), "b".into()].into(), 100.0);
         for (at_h, fails_at_h) in [(0.0, 50.0), (40.0, 50.0), (95.0, 99.0), (95.0, 104.0)] {
             rows.push(1, at_h, fails_at_h, 1.0, &[0.0]);
         }

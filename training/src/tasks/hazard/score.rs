@@ -1,8 +1,9 @@
 //! Figures of a judgement. No bare accuracy: where failures are rare, a constant answer has nearly all of it.
 
+use super::events::{Events, events};
 use super::rows::Rows;
 use crate::Metrics;
-use isobar_models::hazard::AlertGate;
+use crate::ranking::{average_precision, descending};
 use std::collections::BTreeMap;
 
 /// What a model, or a rule, says of rows.
@@ -22,9 +23,10 @@ pub(super) fn judge(rows: &Rows, labels: &[bool], said: &Said, horizon_h: f64) -
             metrics.insert(name.into(), figure.into());
         }
     };
-    put("auc_pr", auc_pr(&said.scores, labels));
+    put("auc_pr", average_precision(labels, &said.scores));
     put("auc_roc", auc_roc(&said.scores, labels));
     put("ece", Some(ece(&said.probabilities, labels)));
+    put("brier", Some(brier(&said.probabilities, labels)));
     let count = |which: &dyn Fn(bool, bool) -> bool| {
         let pairs = said.probabilities.iter().zip(labels);
         pairs.filter(|(p, failed)| which(**p >= said.raise, **failed)).count() as f64
@@ -43,40 +45,31 @@ pub(super) fn judge(rows: &Rows, labels: &[bool], said: &Said, horizon_h: f64) -
     {
         put(name, unit_recall(rows, labels, &said.scores, share));
     }
-    let events = events(rows, said, horizon_h);
-    put("event_recall", events.recall);
-    put("lead_median_h", events.lead_median_h);
-    put("events", Some(events.count as f64));
-    put("false_alerts_per_unit_year", events.false_alerts_per_unit_year);
+    let events = Events::sum(&events(rows, said, horizon_h));
+    put("event_recall", events.recall());
+    put("lead_median_h", events.lead_median_h());
+    put("events", Some(events.count() as f64));
+    put("false_alerts_per_unit_year", events.false_alerts_per_unit_year());
     metrics
 }
 
-/// Rows by falling score.
-fn ranked(scores: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-    order
-}
-
-/// Average precision; equal scores are one step. `None` without any failure.
-pub(super) fn auc_pr(scores: &[f64], labels: &[bool]) -> Option<f64> {
-    let total = labels.iter().filter(|label| **label).count() as f64;
-    let (mut hits, mut seen, mut before, mut area) = (0.0, 0.0, 0.0, 0.0);
-    let order = ranked(scores);
-    for (at, &row) in order.iter().enumerate() {
-        seen += 1.0;
-        hits += f64::from(u8::from(labels[row]));
-        if order.get(at + 1).is_none_or(|&next| scores[next] != scores[row]) {
-            area += (hits - before) / total * hits / seen;
-            before = hits;
+/// Average precision where rows stand for several; rows of one score as they come, 0 without any failure.
+pub(super) fn weighted_auc_pr(scores: &[f64], labels: &[bool], weights: &[f64]) -> f64 {
+    let total: f64 = labels.iter().zip(weights).filter(|(label, _)| **label).map(|(_, w)| w).sum();
+    let (mut hits, mut seen, mut area) = (0.0, 0.0, 0.0);
+    for row in descending(scores) {
+        seen += weights[row];
+        if labels[row] {
+            hits += weights[row];
+            area += weights[row] * hits / seen;
         }
     }
-    (total > 0.0).then_some(area)
+    if total > 0.0 { area / total } else { 0.0 }
 }
 
 /// Chance that a row with a failure stands above one without, equals half. `None` with one class only.
 fn auc_roc(scores: &[f64], labels: &[bool]) -> Option<f64> {
-    let order = ranked(scores);
+    let order = descending(scores);
     let total = labels.iter().filter(|label| **label).count() as f64;
     let without = labels.len() as f64 - total;
     let (mut area, mut above, mut at) = (0.0, 0.0, 0);
@@ -93,7 +86,7 @@ fn auc_roc(scores: &[f64], labels: &[bool]) -> Option<f64> {
 
 /// Expected calibration error over ten bins of equal count (equal widths would put nearly all rows into one).
 fn ece(probabilities: &[f64], labels: &[bool]) -> f64 {
-    let order = ranked(probabilities);
+    let order = descending(probabilities);
     let size = order.len().div_ceil(10).max(1);
     let gap = |bin: &[usize]| {
         let said: f64 = bin.iter().map(|&row| probabilities[row]).sum();
@@ -103,11 +96,21 @@ fn ece(probabilities: &[f64], labels: &[bool]) -> f64 {
     order.chunks(size).map(gap).sum::<f64>() / order.len().max(1) as f64
 }
 
+/// Mean squared distance of a probability from what came.
+fn brier(probabilities: &[f64], labels: &[bool]) -> f64 {
+    let squares = probabilities.iter().zip(labels).map(|(p, &failed)| squared(*p, failed));
+    squares.sum::<f64>() / labels.len().max(1) as f64
+}
+
+pub(super) fn squared(probability: f64, failed: bool) -> f64 {
+    (probability - f64::from(u8::from(failed))).powi(2)
+}
+
 /// Failures among the first rows, against those among as many drawn blindly.
 fn lift(scores: &[f64], labels: &[bool], share: f64) -> Option<f64> {
     let total = labels.iter().filter(|label| **label).count() as f64;
     let first = (scores.len() as f64 * share).ceil();
-    let order = ranked(scores);
+    let order = descending(scores);
     let hits = order.iter().take(first as usize).filter(|&&row| labels[row]).count() as f64;
     (total > 0.0 && first > 0.0).then(|| hits / total / (first / scores.len() as f64))
 }
@@ -134,51 +137,6 @@ fn unit_recall(rows: &Rows, labels: &[bool], scores: &[f64], share: f64) -> Opti
     (!failing.is_empty()).then(|| found / failing.len() as f64)
 }
 
-struct Events {
-    recall: Option<f64>,
-    lead_median_h: Option<f64>,
-    count: usize,
-    false_alerts_per_unit_year: Option<f64>,
-}
-
-/// Failures that an alert stood for in the horizon before, and for how long; alerts with no failure in the horizon after.
-fn events(rows: &Rows, said: &Said, horizon_h: f64) -> Events {
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by(|&a, &b| {
-        rows.units[a].cmp(&rows.units[b]).then(rows.at_h[a].total_cmp(&rows.at_h[b]))
-    });
-    let (mut leads, mut missed, mut false_alerts, mut watched_h) = (Vec::new(), 0, 0, 0.0);
-    for unit in order.chunk_by(|&a, &b| rows.units[a] == rows.units[b]) {
-        let mut gate = AlertGate::new(said.raise, said.clear);
-        // By failure: the lead of the first alert in the horizon before it.
-        let mut by_failure: BTreeMap<u64, Option<f64>> = BTreeMap::new();
-        for &row in unit {
-            let raised = gate.update(said.probabilities[row]).is_some() && gate.on();
-            let lead_h = rows.fails_at_h[row] - rows.at_h[row];
-            if lead_h <= horizon_h {
-                let lead = by_failure.entry(rows.fails_at_h[row].to_bits()).or_default();
-                if gate.on() && lead.is_none() {
-                    *lead = Some(lead_h);
-                }
-            } else if raised {
-                false_alerts += 1;
-            }
-        }
-        missed += by_failure.values().filter(|lead| lead.is_none()).count();
-        leads.extend(by_failure.into_values().flatten());
-        watched_h += rows.at_h[unit[unit.len() - 1]] - rows.at_h[unit[0]];
-    }
-    leads.sort_by(f64::total_cmp);
-    let count = leads.len() + missed;
-    Events {
-        recall: (count > 0).then(|| leads.len() as f64 / count as f64),
-        lead_median_h: leads.get(leads.len() / 2).copied(),
-        count,
-        false_alerts_per_unit_year: (watched_h > 0.0)
-            .then(|| f64::from(false_alerts) / (watched_h / 8_766.0)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,37 +147,15 @@ mod tests {
         let scores = [0.9, 0.8, 0.8, 0.7, 0.6, 0.5, 0.5, 0.3, 0.2, 0.1];
         let labels = [1, 0, 1, 0, 1, 0, 0, 0, 1, 0].map(|l| l == 1);
         let near = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-4, "{a:?} {b}");
-        near(auc_pr(&scores, &labels), 0.677_778);
+        near(average_precision(&labels, &scores), 0.677_778);
         near(auc_roc(&scores, &labels), 0.6875);
-        assert_eq!(auc_pr(&scores, &[false; 10]), None);
+        assert_eq!(average_precision(&[false; 10], &scores), None);
         near(lift(&scores, &labels, 0.1), 2.5);
     }
 
     #[test]
-    fn an_alert_counts_once_and_leads_from_its_first_row_in_the_horizon() {
-        let mut rows = Rows::new(vec![("x".into(), 0)], 200.0);
-        for at_h in 0..60 {
-            let fails_at_h = if at_h < 48 { 48.0 } else { f64::INFINITY };
-            rows.push(7, f64::from(at_h), fails_at_h, 1.0, &[0.0]);
-        }
-        let p = |at: usize| match at {
-            3 | 34 => 0.9,
-            35..=40 => 0.4,
-            _ => 0.1,
-        };
-        let probabilities: Vec<f64> = (0..60).map(p).collect();
-        let said = Said { scores: probabilities.clone(), probabilities, raise: 0.5, clear: 0.3 };
-        let found = events(&rows, &said, 24.0);
-        assert_eq!((found.count, found.recall, found.lead_median_h), (1, Some(1.0), Some(14.0)));
-        assert!((found.false_alerts_per_unit_year.unwrap() - 8_766.0 / 59.0).abs() < 1e-9);
-        let (_, labels) = rows.labelled(24.0);
-        assert_eq!(labels.iter().filter(|l| **l).count(), 24);
-        assert_eq!(unit_recall(&rows, &labels, &said.scores, 0.01), Some(1.0));
-    }
-
-    #[test]
     fn a_constant_answer_earns_nothing() {
-        let mut rows = Rows::new(vec![("x".into(), 0)], 1e9);
+        let mut rows = Rows::new(vec![("x".into(), 0)], vec![String::new(); 1_000].into(), 1e9);
         for unit in 0..1_000 {
             rows.push(unit, 0.0, if unit < 10 { 5.0 } else { 1e6 }, 1.0, &[0.0]);
         }
