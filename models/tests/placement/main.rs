@@ -14,14 +14,8 @@ use isobar_models::placement::{
 use std::path::Path;
 
 /// Shards, nodes, regions, problems.
-const SIZES: [(usize, usize, usize, u64); 5] = [
-    (6, 4, 3, 10),
-    (24, 6, 3, 20),
-    (50, 6, 3, 20),
-    (100, 6, 3, 10),
-    (200, 6, 3, 10),
-    (200, 8, 4, 5),
-];
+const SIZES: [(usize, usize, usize, u64); 5] =
+    [(24, 6, 3, 20), (50, 6, 3, 20), (100, 6, 3, 10), (200, 6, 3, 10), (200, 8, 4, 5)];
 
 fn problem((shards, nodes, regions, _): (usize, usize, usize, u64), seed: u64) -> Problem {
     synthetic::problem(&Recipe { shards, nodes, regions, slack: 1.3, target: 1.1 }, seed)

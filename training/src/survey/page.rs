@@ -35,11 +35,7 @@ pub fn page(finished: &[(Exercise, Option<Finished>)], made: &Made<'_>) -> Strin
         match done {
             Some(done) => section(&mut text, *exercise, done, made.seed),
             None => {
-                let _ = write!(
-                    text,
-                    "\n### {}\n\nNot measured: the set was not there.\n",
-                    exercise.set
-                );
+                let _ = write!(text, "\n### {}\n\nNot measured.\n", exercise.set);
             }
         }
     }
