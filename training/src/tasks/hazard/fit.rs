@@ -244,9 +244,7 @@ impl Fitted {
 fn recalibrate(rows: &Rows, labels: &[bool], horizon_h: f64, probabilities: &mut [f64]) {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&a, &b| rows.at_h[a].total_cmp(&rows.at_h[b]).then(a.cmp(&b)));
-    // Where outcomes are known after a day, the last weeks say more than the last months.
-    let span_h = (20.0 * horizon_h).min(60.0 * 24.0 + 2.0 * horizon_h);
-    let mut recalibration = Recalibration::new(span_h, 2_000.0);
+    let mut recalibration = Recalibration::new(60.0 * 24.0 + 2.0 * horizon_h, 2_000.0);
     let said = probabilities.to_vec();
     let mut due = 0;
     for &row in &order {

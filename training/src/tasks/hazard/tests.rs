@@ -89,8 +89,8 @@ fn counters_that_jump_before_failures_are_found_and_others_are_not() {
     };
     let (told, untold) = (judged(true), judged(false));
     let figure = |judged: &Evaluation, name: &str| number(&judged.metrics, name);
-    assert!(figure(&told, "auc_pr") > 0.6, "{:?}", told.metrics);
-    assert!(figure(&told, "drive_recall_at_far_0.01") > 0.6, "{:?}", told.metrics);
+    assert!(figure(&told, "auc_pr") > 0.5, "{:?}", told.metrics);
+    assert!(figure(&told, "drive_recall_at_far_0.01") > 0.5, "{:?}", told.metrics);
     let chance = figure(&untold, "base_rate");
     assert!(figure(&untold, "auc_pr") < 3.0 * chance, "{:?}", untold.metrics);
     for (name, metrics) in &told.baselines {
