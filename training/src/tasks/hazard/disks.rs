@@ -179,7 +179,10 @@ pub(super) fn day_rows(
             let fails_at_h = drive.fails_after(at_h);
             let weight = match part {
                 Part::Test => 1.0,
-                Part::Train if fails_at_h - at_h <= 14.0 * DAY => 1.0,
+                // A failure that is not known yet must not decide what is kept.
+                Part::Train if fails_at_h <= known_until_h && fails_at_h - at_h <= 14.0 * DAY => {
+                    1.0
+                }
                 Part::Train if (hash(&drive.name, 0) + (at_h / DAY) as u64) % DAY_THINNING == 0 => {
                     DAY_THINNING as f64
                 }
@@ -246,7 +249,11 @@ pub(super) fn span_rows(
 /// When a drive is looked at, with weights.
 fn looks(drive: &Drive, kind: Kind, part: Part, until_h: f64) -> Vec<(f64, f64)> {
     let horizon_h = kind.horizons_h()[1];
-    let soon = |at_h: f64| drive.fails_after(at_h) - at_h <= horizon_h;
+    // A failure that is not known yet must not decide what is kept.
+    let soon = |at_h: f64| {
+        let fails_at_h = drive.fails_after(at_h);
+        fails_at_h <= until_h && fails_at_h - at_h <= horizon_h
+    };
     let lot = hash(&drive.name, 0);
     let thinned = |at: usize, at_h: f64| {
         let drawn = (lot.wrapping_add(at as u64)) % SPAN_THINNING == 0;

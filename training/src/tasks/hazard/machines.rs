@@ -84,7 +84,13 @@ fn names() -> Vec<(String, i8)> {
         names.push(name.into());
     }
     names.extend(["age_years".into(), "model".into()]);
-    names.into_iter().map(|name| (name, 0)).collect()
+    // A part that was just replaced does not fail sooner than an old one: the same error means less then.
+    let ages = |name: &str| name.starts_with("maintenance") && name.ends_with("_since_h");
+    names
+        .into_iter()
+        .map(|name| (i8::from(ages(&name)), name))
+        .map(|(up, name)| (name, up))
+        .collect()
 }
 
 fn features(history: &EventHistory, now_h: f64, row: &mut Vec<f32>) {
