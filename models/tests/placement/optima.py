@@ -51,4 +51,5 @@ seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
 print("problem,best_ms_per_s,bound_ms_per_s")
 for path in sorted(folder.glob("*.json")):
     best, bound = solve(json.loads(path.read_text()), seconds)
-    print(f"{path.stem},{'' if best is None else f'{best:.6f}'},{bound:.6f}", flush=True)
+    best, bound = ("inf", "0") if best is None else (f"{best:.6f}", f"{bound:.6f}")
+    print(f"{path.stem},{best},{bound}", flush=True)
